@@ -1,0 +1,94 @@
+"""One tree of errors; the class says what the caller can do about it.
+
+Every error carries ``kind`` (a stable string for programs), ``message`` (the value and the reason) and ``hint``
+(the way out). ``exit_code`` and ``http_status`` are what the CLI and the API answer with.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "Conflict",
+    "Forbidden",
+    "Immutable",
+    "Integrity",
+    "InvalidInput",
+    "NotFound",
+    "StacpinError",
+    "StorageUnavailable",
+]
+
+
+class StacpinError(Exception):
+    """The root of the tree. Catch it to catch everything that stacpin refuses or cannot do."""
+
+    kind: str = "error"
+    exit_code: ClassVar[int] = 11
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, hint: str | None = None, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if kind is not None:
+            self.kind = kind
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class NotFound(StacpinError):
+    """What was named does not exist: name something else."""
+
+    kind = "not-found"
+    exit_code = 40
+    http_status = 404
+
+
+class InvalidInput(StacpinError):
+    """Refused input: mend the file or the value that the message names."""
+
+    kind = "invalid-input"
+    exit_code = 50
+    http_status = 400
+
+
+class Conflict(StacpinError):
+    """Somebody else changed the same thing first: read the new state and decide again."""
+
+    kind = "conflict"
+    exit_code = 20
+    http_status = 409
+
+
+class Immutable(StacpinError):
+    """What was to be changed never changes: write something new instead."""
+
+    kind = "immutable"
+    exit_code = 20
+    http_status = 409
+
+
+class Integrity(StacpinError):
+    """Stored bytes are not what their digest says: verify, and repair from another copy."""
+
+    kind = "integrity"
+    exit_code = 30
+    http_status = 500
+
+
+class StorageUnavailable(StacpinError):
+    """The store or the network did not answer: try again later."""
+
+    kind = "storage-unavailable"
+    exit_code = 60
+    http_status = 503
+
+
+class Forbidden(StacpinError):
+    """The credentials do not allow this: use others."""
+
+    kind = "forbidden"
+    exit_code = 60
+    http_status = 403
