@@ -10,6 +10,7 @@ from typing import ClassVar
 
 __all__ = [
     "Conflict",
+    "Expired",
     "Forbidden",
     "Immutable",
     "Integrity",
@@ -44,6 +45,13 @@ class NotFound(StacpinError):
     kind = "not-found"
     exit_code = 40
     http_status = 404
+
+
+class Expired(NotFound):
+    """The version was retired by policy: use another; its record still says what it was."""
+
+    kind = "expired"
+    http_status = 410
 
 
 class InvalidInput(StacpinError):

@@ -1,0 +1,148 @@
+"""Canonical JSON (RFC 8785): one sequence of bytes for one value, so that it can be hashed.
+
+RFC 8785 keeps numbers as IEEE 754 doubles written as ECMAScript does, sorts keys by UTF-16 code units and allows no
+whitespace. On top of it stand the rules of catalog format 1: integers of 2**53 and more are taken only if a double
+holds them exactly, a NaN or infinite ``nodata`` becomes the string that STAC has for it, and every other NaN or
+infinity, lone surrogates, duplicate keys and documents nested deeper than 64 levels are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import rfc8785
+
+from versioning.errors import InvalidInput
+
+__all__ = ["MAX_DEPTH", "canonical", "loads"]
+
+MAX_DEPTH = 64
+_EXACT = 2**53
+_NODATA = {"inf": "inf", "-inf": "-inf", "nan": "nan"}
+
+
+class _Plan:
+    """What the normalising pass found out about the document: whether orjson writes it as RFC 8785 does."""
+
+    __slots__ = ("orjson_agrees",)
+
+    def __init__(self) -> None:
+        self.orjson_agrees = True
+
+
+def canonical(value: object, *, where: str = "document") -> bytes:
+    """The RFC 8785 bytes of a JSON value.
+
+    Parameters
+    ----------
+    value
+        dicts with string keys, lists, tuples, strings, numbers, booleans and None.
+    where
+        What the value is, for the text of an error.
+
+    Raises
+    ------
+    InvalidInput
+        If the value has no canonical form: it names the path to the offending member.
+    """
+    plan = _Plan()
+    normal = _normal(value, plan, where, 0, key=None)
+    # orjson takes 44 µs where rfc8785 takes 300 µs for an item of 3.2 kB, but writes 1e16, 1e-6 and the order of
+    # non-ASCII keys differently: those documents go to rfc8785.
+    try:
+        return orjson.dumps(normal, option=orjson.OPT_SORT_KEYS) if plan.orjson_agrees else rfc8785.dumps(normal)
+    except (TypeError, UnicodeEncodeError, rfc8785.CanonicalizationError) as error:
+        raise InvalidInput(f"{where} has no canonical JSON form: {error}.") from error
+
+
+def loads(data: bytes | str, *, where: str = "document") -> Any:
+    """Parse JSON from outside, refusing what has no single meaning: duplicate keys, NaN, lone surrogates, depth.
+
+    Raises
+    ------
+    InvalidInput
+        If the text is not JSON, or is ambiguous.
+    """
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        text.encode("utf-8")
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except UnicodeError as error:
+        raise InvalidInput(f"{where} is not valid UTF-8: {error}.") from error
+    except RecursionError as error:
+        raise InvalidInput(f"{where} is nested too deeply to be read.") from error
+    except ValueError as error:
+        raise InvalidInput(f"{where} is not valid JSON: {error}.") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {twice!r} occurs twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _normal(value: object, plan: _Plan, where: str, depth: int, *, key: str | None) -> Any:
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return value
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"{where} is nested deeper than {MAX_DEPTH} levels.")
+    if isinstance(value, int):
+        return _integer(int(value), plan, where)
+    if isinstance(value, float):
+        return _float(float(value), plan, where, key)
+    if isinstance(value, Mapping):
+        out: dict[str, Any] = {}
+        for name, member in value.items():
+            if not isinstance(name, str):
+                raise InvalidInput(f"{where} has a key that is not a string: {name!r}.")
+            if not name.isascii():
+                plan.orjson_agrees = False
+            out[name] = _normal(member, plan, where, depth + 1, key=name)
+        return out
+    if isinstance(value, list | tuple):
+        return [_normal(member, plan, where, depth + 1, key=key) for member in value]
+    if isinstance(value, str):
+        return str(value)
+    raise InvalidInput(f"{where} holds a {kind.__name__} where JSON has no such thing{_at(key)}.")
+
+
+def _integer(value: int, plan: _Plan, where: str) -> int | float:
+    if -_EXACT < value < _EXACT:
+        return value
+    try:
+        double = float(value)
+    except OverflowError:
+        double = math.inf
+    if double != value:
+        raise InvalidInput(f"{where} holds the integer {value}, which no double holds exactly; write it as a string.")
+    plan.orjson_agrees = False
+    return double
+
+
+def _float(value: float, plan: _Plan, where: str, key: str | None) -> int | float | str:
+    if not math.isfinite(value):
+        if key == "nodata":
+            return _NODATA[str(value)]
+        raise InvalidInput(f"{where} holds {value}{_at(key)}, which JSON cannot express.")
+    if value.is_integer() and -_EXACT < value < _EXACT:
+        return int(value)
+    # Measured against rfc8785: orjson and ECMAScript agree between these bounds only.
+    if not 1e-5 <= abs(value) < 1e16:  # noqa: PLR2004 - the bounds are explained above
+        plan.orjson_agrees = False
+    return value
+
+
+def _at(key: str | None) -> str:
+    return f" under {key!r}" if key else ""

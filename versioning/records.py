@@ -1,0 +1,175 @@
+"""The records of a catalog: what is written once as canonical JSON and read for ever."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from versioning.canonical import canonical
+from versioning.digests import digest_text, sha256
+from versioning.errors import Integrity
+
+__all__ = [
+    "FORMAT",
+    "CatalogRecord",
+    "ExpiryRecord",
+    "PointerRecord",
+    "SettingsRecord",
+    "SnapshotFile",
+    "Statistics",
+    "TagRecord",
+    "VersionRecord",
+    "parse_time",
+    "record_digest",
+    "time_text",
+]
+
+FORMAT = 1
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+
+
+class Record(BaseModel):
+    """What all records share: they are frozen, and members of a later minor revision are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    def encode(self) -> bytes:
+        """The bytes that are stored: canonical JSON."""
+        return canonical(self.model_dump(mode="json"), where=type(self).__name__)
+
+    @classmethod
+    def decode(cls, data: bytes, *, where: str) -> Self:
+        """Parse stored bytes.
+
+        Raises
+        ------
+        Integrity
+            If they are not such a record.
+        """
+        try:
+            return cls.model_validate(orjson.loads(data))
+        except (ValidationError, orjson.JSONDecodeError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise Integrity(f"{where} is not a {cls.__name__}: {reason}.", hint="Restore it from a mirror.") from error
+
+
+class CatalogRecord(Record):
+    """``stacpin.json``: what makes a prefix a catalog."""
+
+    format: int
+    id: str
+    created: str
+
+
+class SettingsRecord(Record):
+    """``settings/00000001.json``: what people may change about a catalog; the highest number counts."""
+
+    type: Literal["settings"] = "settings"
+    number: int = Field(ge=1)
+    title: str = ""
+    time: str
+    nonce: str
+
+
+class SnapshotFile(Record):
+    """A snapshot file of a version: sha256 of its bytes (hex) and its size."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
+class Statistics(Record):
+    """What a version holds and what it changed. ``bytes`` counts every asset, shared ones as often as they are used."""
+
+    items: int = Field(ge=0)
+    assets: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    bbox: list[float] | None = None
+    interval: list[str | None] | None = None
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+
+class VersionRecord(Record):
+    """``versions/00000003.json``: writing it is the commit."""
+
+    type: Literal["version"] = "version"
+    format: Literal[1] = 1
+    dataset: str
+    number: int = Field(ge=1)
+    parent: int | None
+    previous: str | None = Field(pattern=_DIGEST)
+    digest: str = Field(pattern=_DIGEST)
+    content_digest: str = Field(pattern=_DIGEST)
+    root: str = Field(pattern=_DIGEST)
+    content_root: str = Field(pattern=_DIGEST)
+    snapshot: list[SnapshotFile]
+    collection: dict[str, Any]
+    advance: bool = True
+    author: str
+    message: str
+    time: str
+    nonce: str
+    statistics: Statistics
+    summaries: dict[str, Any] = {}
+    checks: list[dict[str, Any]] = []
+    recipe: dict[str, Any] | None = None
+    software: dict[str, str] = {}
+
+
+class PointerRecord(Record):
+    """``pointers/stable/00000007.json``: one move of a pointer. ``seen`` is the head at that time."""
+
+    type: Literal["pointer"] = "pointer"
+    pointer: str
+    number: int = Field(ge=1)
+    previous: str | None = Field(pattern=_DIGEST)
+    target: int = Field(ge=1)
+    seen: int = Field(ge=1)
+    why: str
+    author: str
+    time: str
+    nonce: str
+
+
+class TagRecord(Record):
+    """``tags/v2.1.4.json``: a name for a version, written once, never moved."""
+
+    type: Literal["tag"] = "tag"
+    tag: str
+    target: int = Field(ge=1)
+    digest: str = Field(pattern=_DIGEST)
+    message: str
+    author: str
+    time: str
+    nonce: str
+
+
+class ExpiryRecord(Record):
+    """``expired/00000002.json``: the version was retired; its record stays and its number is never used again."""
+
+    type: Literal["expiry"] = "expiry"
+    number: int = Field(ge=1)
+    why: str
+    author: str
+    time: str
+    nonce: str
+
+
+def record_digest(data: bytes) -> str:
+    """What the next record names as ``previous``: the sha256 of a record's stored bytes."""
+    return digest_text(sha256(data))
+
+
+def time_text(moment: datetime) -> str:
+    """A time in UTC with microseconds, so that texts of one kind sort as the times do."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_time(text: str) -> datetime:
+    """The time of a record."""
+    return datetime.fromisoformat(text)

@@ -1,0 +1,259 @@
+"""Item rows: what the version store keeps of one STAC Item, and the digests that it goes by.
+
+The stored item is the STAC Item without ``links`` and ``collection``, with asset hrefs relative to the catalog
+(``objects/ab/…``), or absolute for assets that are referenced in place. It is kept as its exact canonical JSON; the
+other columns of a row are drawn from it, for pruning and for reading asset sets without parsing JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from typing import Any
+
+import orjson
+import shapely
+
+from versioning.canonical import canonical
+from versioning.digests import multihash, parse_multihash, sha256
+from versioning.errors import InvalidInput
+from versioning.ids import check_item_id
+
+__all__ = ["AssetRef", "Row", "content_digest", "item_bbox", "item_interval", "make_row", "object_path", "parse_item"]
+
+BBox = tuple[float, float, float, float]
+
+_OBJECT = re.compile(r"objects/(?P<shard>[0-9a-f]{2})/(?P<digest>[0-9a-f]{64})(?P<extension>(?:\.[a-z0-9]{1,12})?)")
+_ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+", re.IGNORECASE)
+_PIN_DIGEST = re.compile(r"[a-z][a-z0-9]*:[0-9a-f]{64}")
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BBOX_SIZES = {4: (0, 1, 2, 3), 6: (0, 1, 3, 4)}
+
+# What does not decide a change: accidents of writing (times, encodings of the CRS that PROJ versions word
+# differently) and what follows from the pixels anyway.
+_NOT_CONTENT = frozenset({"created", "updated", "proj:wkt2", "proj:projjson", "statistics", "raster:histogram"})
+_BYTES_OF_ASSET = frozenset({"href", "file:checksum", "file:size"})
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRef:
+    """One asset of an item: where its bytes are and what they must be."""
+
+    key: str
+    href: str
+    sha256: bytes
+    size: int
+
+    @property
+    def stored(self) -> bool:
+        """Whether the bytes are an object of the catalog (else they are referenced in place)."""
+        return self.href.startswith("objects/")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item of a version. Times are microseconds since 1970 in UTC; ``geometry`` is WKB."""
+
+    id: str
+    digest: bytes
+    content_digest: bytes
+    bbox: BBox | None
+    geometry: bytes | None
+    start: int | None
+    end: int | None
+    assets: tuple[AssetRef, ...]
+    item: bytes
+
+    def parse(self) -> dict[str, Any]:
+        """The item as a new dict."""
+        return orjson.loads(self.item)
+
+
+def make_row(item: Mapping[str, Any]) -> Row:
+    """Turn a STAC Item (a mapping) into the row that a version stores of it.
+
+    Raises
+    ------
+    InvalidInput
+        If the id, the geometry, the box, the times or an asset is not what the format takes; it names item and value.
+    """
+    item_id = check_item_id(item.get("id"))
+    where = f"item {item_id}"
+    if item.get("type") != "Feature" or not isinstance(item.get("properties"), Mapping):
+        raise InvalidInput(f"{where} is not a STAC Item.", hint="type must be 'Feature' and properties an object.")
+    stored = {key: value for key, value in item.items() if key not in {"links", "collection"}}
+    data = canonical(stored, where=where)
+    plain = orjson.loads(data)
+    start, end = item_interval(plain)
+    return Row(
+        id=item_id,
+        digest=sha256(data),
+        content_digest=content_digest(plain),
+        bbox=item_bbox(plain),
+        geometry=_wkb(plain.get("geometry"), data, where),
+        start=start,
+        end=end,
+        assets=_assets(plain, where),
+        item=data,
+    )
+
+
+def parse_item(data: bytes) -> Row:
+    """The row of an item's canonical JSON, as :func:`make_row` makes it; for verification."""
+    return make_row(orjson.loads(data))
+
+
+def content_digest(item: Mapping[str, Any]) -> bytes:
+    """What counts as a change of an item, as 32 bytes.
+
+    The sha256 of the canonical JSON of the same item with each asset's checksum, size and href replaced by its
+    ``pin:digest`` (``b1:`` and the checksum's digits where it has none), and without ``created``, ``updated``, WKT and
+    PROJJSON texts and statistics, at any depth.
+    """
+    content = _content({key: value for key, value in item.items() if key not in {"links", "collection", "assets"}})
+    assets = item.get("assets") or {}
+    content["assets"] = {key: _asset_content(asset) for key, asset in assets.items()}
+    return sha256(canonical(content, where=f"item {item.get('id')}"))
+
+
+def _asset_content(asset: Mapping[str, Any]) -> dict[str, Any]:
+    kept = _content({key: value for key, value in asset.items() if key not in _BYTES_OF_ASSET})
+    if "pin:digest" not in kept:
+        kept["pin:digest"] = f"b1:{parse_multihash(asset.get('file:checksum')).hex()}"
+    return kept
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _content(member) for key, member in value.items() if key not in _NOT_CONTENT}
+    if isinstance(value, list | tuple):
+        return [_content(member) for member in value]
+    return value
+
+
+def item_bbox(item: Mapping[str, Any]) -> BBox | None:
+    """An item's box as west, south, east, north (heights are dropped), or None if it has none.
+
+    Raises
+    ------
+    InvalidInput
+        If it is not four or six finite numbers in order; west of 180° may exceed east across the antimeridian.
+    """
+    bbox = item.get("bbox")
+    if bbox is None:
+        if item.get("geometry") is not None:
+            raise InvalidInput(f"item {item.get('id')} has a geometry but no bbox.", hint="STAC requires both.")
+        return None
+    numbers = isinstance(bbox, list | tuple) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) for value in bbox
+    )
+    if not numbers or len(bbox) not in _BBOX_SIZES:
+        raise InvalidInput(f"item {item.get('id')} has the bbox {bbox!r}.", hint="It must be 4 or 6 finite numbers.")
+    west, south, east, north = (float(bbox[index]) for index in _BBOX_SIZES[len(bbox)])
+    if south > north:
+        raise InvalidInput(f"item {item.get('id')} has a bbox whose south {south} is above its north {north}.")
+    return (west, south, east, north)
+
+
+def item_interval(item: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """An item's time range in microseconds since 1970: of ``start_datetime`` and ``end_datetime``, else ``datetime``.
+
+    The start is rounded down and the end up where an item is finer than a microsecond.
+
+    Raises
+    ------
+    InvalidInput
+        If an item has no time, or one that is not RFC 3339, or an end before its start.
+    """
+    properties = item["properties"]
+    where = f"item {item.get('id')}"
+    start, end = properties.get("start_datetime"), properties.get("end_datetime")
+    if start is None or end is None:
+        start = end = properties.get("datetime")
+    if start is None or end is None:
+        raise InvalidInput(
+            f"{where} has no datetime.", hint="Give it datetime, or both start_datetime and end_datetime."
+        )
+    first, last = _micros(start, where, up=False), _micros(end, where, up=True)
+    if first > last:
+        raise InvalidInput(f"{where} ends ({end}) before it starts ({start}).")
+    return first, last
+
+
+def _micros(text: object, where: str, *, up: bool) -> int:
+    match = _TIME.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise InvalidInput(
+            f"{where} has the time {text!r}.", hint="Write it as RFC 3339 with a zone, e.g. 2024-05-01T10:30:00Z."
+        )
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    fraction = (match[7] or "").ljust(12, "0")
+    zone = match[8]
+    try:
+        moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
+    except ValueError as error:
+        raise InvalidInput(f"{where} has the time {text!r}: {error}.") from error
+    micros = (moment - _EPOCH) // timedelta(microseconds=1) + int(fraction[:6])
+    micros += 1_000_000 * (second - min(second, 59))
+    if up and fraction[6:].strip("0"):
+        micros += 1
+    if zone not in "Zz":
+        offset = 60 * int(zone[1:3]) + int(zone[4:6])
+        micros -= (1 if zone[0] == "+" else -1) * offset * 60_000_000
+    return micros
+
+
+def _wkb(geometry: object, data: bytes, where: str) -> bytes | None:
+    if geometry is None:
+        return None
+    try:
+        shape = shapely.from_geojson(orjson.dumps(geometry))
+    except (shapely.errors.GEOSException, TypeError, ValueError) as error:
+        raise InvalidInput(f"{where} has a geometry that cannot be read: {error}.") from error
+    if shape is None or shape.is_empty or len(data) == 0:
+        raise InvalidInput(f"{where} has an empty geometry.", hint="Use null where an item has no place.")
+    return shapely.to_wkb(shape)
+
+
+def _assets(item: Mapping[str, Any], where: str) -> tuple[AssetRef, ...]:
+    assets = item.get("assets")
+    if not isinstance(assets, Mapping):
+        raise InvalidInput(f"{where} has no assets.", hint="A STAC Item's assets are an object, which may be empty.")
+    return tuple(_asset(key, assets[key], f"asset {key!r} of {where}") for key in sorted(assets))
+
+
+def _asset(key: str, asset: object, where: str) -> AssetRef:
+    if not isinstance(asset, Mapping):
+        raise InvalidInput(f"{where} is not an object.")
+    size, href = asset.get("file:size"), asset.get("href")
+    try:
+        digest = parse_multihash(asset.get("file:checksum"))
+    except InvalidInput as error:
+        raise InvalidInput(f"{where} has no usable file:checksum: {error.message}", hint=error.hint) from error
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise InvalidInput(f"{where} has the file:size {size!r}.", hint="It must be the number of bytes.")
+    if "pin:digest" in asset and not _PIN_DIGEST.fullmatch(str(asset["pin:digest"])):
+        raise InvalidInput(f"{where} has the pin:digest {asset['pin:digest']!r}.", hint="It is a scheme, ':' and hex.")
+    if not isinstance(href, str):
+        raise InvalidInput(f"{where} has no href.")
+    match = _OBJECT.fullmatch(href)
+    if match is not None:
+        if match["digest"] != digest.hex() or match["shard"] != match["digest"][:2]:
+            raise InvalidInput(f"{where} has the href {href}, which is not where {multihash(digest)} lies.")
+    elif not _ABSOLUTE.fullmatch(href):
+        raise InvalidInput(
+            f"{where} has the href {href!r}.", hint="Store the file as an object first, or give an absolute URL."
+        )
+    return AssetRef(key=key, href=href, sha256=digest, size=size)
+
+
+def object_path(digest: bytes, extension: str = "") -> str:
+    """Where an object lies in a catalog: ``objects/ab/abcdef….tif``. The extension has its dot, or is empty."""
+    path = f"objects/{digest[:1].hex()}/{digest.hex()}{extension}"
+    if not _OBJECT.fullmatch(path):
+        raise InvalidInput(f"{extension!r} cannot be an object's extension.", hint="Use a dot and letters or digits.")
+    return path

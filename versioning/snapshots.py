@@ -1,0 +1,208 @@
+"""Snapshots: a version's list of chunks, with what search prunes by and the files that hold the rows."""
+
+# pyarrow makes the functions of pyarrow.compute at run time, so a type checker cannot see them.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from versioning import chunking, digests
+from versioning.errors import Integrity
+from versioning.manifests import FileRef
+from versioning.rows import BBox
+
+__all__ = ["SNAPSHOT_SCHEMA", "Chunk", "Roots", "decode_snapshot", "describe", "encode_snapshots", "roots_of"]
+
+_DIGEST = pa.binary(32)
+_TIME = pa.timestamp("us", tz="UTC")
+_FILE = pa.struct([("sha256", _DIGEST), ("size", pa.int64())])
+
+SNAPSHOT_SCHEMA = pa.schema(
+    [
+        pa.field("first_id", pa.string(), nullable=False),
+        pa.field("last_id", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("digest", _DIGEST, nullable=False),
+        pa.field("content_digest", _DIGEST, nullable=False),
+        pa.field("xmin", pa.float64()),
+        pa.field("ymin", pa.float64()),
+        pa.field("xmax", pa.float64()),
+        pa.field("ymax", pa.float64()),
+        pa.field("start_datetime", _TIME),
+        pa.field("end_datetime", _TIME),
+        pa.field("assets", pa.int64(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("files", pa.list_(_FILE), nullable=False),
+    ],
+    metadata={"stacpin": "snapshot/1"},
+)
+
+# Up to this many chunks (some eight million items) the list is one file; beyond, one file a page, so that a commit
+# rewrites the pages it touched and not the whole list.
+_ONE_FILE = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk of a version: its range of ids, its digests, what prunes it, and its files, base first.
+
+    ``bbox`` covers the boxes of all items that have one (-180 to 180 where one crosses the antimeridian); ``start`` and
+    ``end`` are microseconds since 1970; ``bytes`` is the sum of the sizes of all assets.
+    """
+
+    first_id: str
+    last_id: str
+    rows: int
+    digest: bytes
+    content_digest: bytes
+    bbox: BBox | None
+    start: int | None
+    end: int | None
+    assets: int
+    bytes: int
+    files: tuple[FileRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """The two roots of a snapshot: over item digests, and over content digests."""
+
+    digest: bytes
+    content: bytes
+
+
+def describe(table: pa.Table, files: tuple[FileRef, ...]) -> Chunk:
+    """The entry of a chunk whose merged rows are ``table``; the table must not be empty and must be sorted by id."""
+    ids = table.column("id")
+    assets = table.column("assets").combine_chunks()
+    return Chunk(
+        first_id=ids[0].as_py(),
+        last_id=ids[-1].as_py(),
+        rows=table.num_rows,
+        digest=digests.leaf_digest(table.column("digest").to_pylist()),
+        content_digest=digests.leaf_digest(table.column("content_digest").to_pylist(), family="content"),
+        bbox=_cover(table),
+        start=_least(table, "start_datetime"),
+        end=_most(table, "end_datetime"),
+        assets=pc.sum(pc.list_value_length(assets)).as_py() or 0,
+        bytes=pc.sum(pc.struct_field(pc.list_flatten(assets), "size")).as_py() or 0,
+        files=files,
+    )
+
+
+def _cover(table: pa.Table) -> BBox | None:
+    boxes = table.column("bbox").combine_chunks()
+    boxes = boxes.filter(boxes.is_valid())
+    if len(boxes) == 0:
+        return None
+    west, south, east, north = (pc.struct_field(boxes, side) for side in ("xmin", "ymin", "xmax", "ymax"))
+    lowest, highest = pc.min(south).as_py(), pc.max(north).as_py()
+    if pc.any(pc.greater(west, east)).as_py():
+        return (-180.0, lowest, 180.0, highest)
+    return (pc.min(west).as_py(), lowest, pc.max(east).as_py(), highest)
+
+
+def _least(table: pa.Table, column: str) -> int | None:
+    return pc.min(table.column(column).cast(pa.int64())).as_py()
+
+
+def _most(table: pa.Table, column: str) -> int | None:
+    return pc.max(table.column(column).cast(pa.int64())).as_py()
+
+
+def roots_of(chunks: Sequence[Chunk]) -> Roots:
+    """The roots over a list of chunks, as the format defines them."""
+    ends = chunking.page_ends([chunk.last_id for chunk in chunks])
+    return Roots(
+        digest=digests.tree([chunk.digest for chunk in chunks], ends),
+        content=digests.tree([chunk.content_digest for chunk in chunks], ends, family="content"),
+    )
+
+
+def encode_snapshots(chunks: Sequence[Chunk]) -> list[bytes]:
+    """The snapshot files of a list of chunks, in order: none if empty, one up to 8,192 chunks, else one a page."""
+    if not chunks:
+        return []
+    ends = [len(chunks)] if len(chunks) <= _ONE_FILE else chunking.page_ends([chunk.last_id for chunk in chunks])
+    starts = [0, *ends[:-1]]
+    return [_encode(chunks[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _encode(chunks: Sequence[Chunk]) -> bytes:
+    boxes = [chunk.bbox or (None, None, None, None) for chunk in chunks]
+    columns = {
+        "first_id": [chunk.first_id for chunk in chunks],
+        "last_id": [chunk.last_id for chunk in chunks],
+        "rows": [chunk.rows for chunk in chunks],
+        "digest": [chunk.digest for chunk in chunks],
+        "content_digest": [chunk.content_digest for chunk in chunks],
+        "xmin": [box[0] for box in boxes],
+        "ymin": [box[1] for box in boxes],
+        "xmax": [box[2] for box in boxes],
+        "ymax": [box[3] for box in boxes],
+        "start_datetime": [chunk.start for chunk in chunks],
+        "end_datetime": [chunk.end for chunk in chunks],
+        "assets": [chunk.assets for chunk in chunks],
+        "bytes": [chunk.bytes for chunk in chunks],
+        "files": [[{"sha256": file.sha256, "size": file.size} for file in chunk.files] for chunk in chunks],
+    }
+    arrays = [pa.array(columns[field.name], field.type) for field in SNAPSHOT_SCHEMA]
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_arrays(arrays, schema=SNAPSHOT_SCHEMA),
+        sink,
+        compression="zstd",
+        compression_level=3,
+        row_group_size=len(chunks),
+        use_dictionary=False,
+        store_schema=False,
+    )
+    return sink.getvalue()
+
+
+def decode_snapshot(data: bytes, *, where: str) -> list[Chunk]:
+    """The chunks of one snapshot file.
+
+    Raises
+    ------
+    Integrity
+        If the bytes are not a snapshot of this format, or the chunks are not in order.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(data)).select(SNAPSHOT_SCHEMA.names).cast(SNAPSHOT_SCHEMA)
+        times = {name: table.column(name).cast(pa.int64()).to_pylist() for name in ("start_datetime", "end_datetime")}
+        names = ("first_id", "last_id", "rows", "digest", "content_digest", "assets", "bytes", "files")
+        plain = zip(*(table.column(name).to_pylist() for name in names), strict=True)
+        boxes = zip(*(table.column(side).to_pylist() for side in ("xmin", "ymin", "xmax", "ymax")), strict=True)
+        chunks = [
+            Chunk(
+                first_id=first,
+                last_id=last,
+                rows=rows,
+                digest=digest,
+                content_digest=content,
+                bbox=None if None in box else box,
+                start=start,
+                end=end,
+                assets=assets,
+                bytes=size,
+                files=tuple(FileRef(**file) for file in files),
+            )
+            for (first, last, rows, digest, content, assets, size, files), box, start, end in zip(
+                plain, boxes, times["start_datetime"], times["end_datetime"], strict=True
+            )
+        ]
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise Integrity(f"{where} is not a snapshot of format 1: {error}.", hint="Restore it from a mirror.") from error
+    for before, after in itertools.pairwise(chunks):
+        if before.last_id >= after.first_id:
+            raise Integrity(f"{where} lists chunks out of order at {after.first_id!r}.")
+    return chunks

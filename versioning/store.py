@@ -1,0 +1,253 @@
+"""One object store, four verbs: read, put if absent, list, make durable. Local, memory, S3, GCS and Azure by obstore.
+
+Nothing here overwrites: every write is put-if-absent. Backend errors become ours at this one place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+import obstore
+from obstore import exceptions as backend
+from obstore.store import LocalStore, MemoryStore, from_url
+
+from versioning import durable
+from versioning.errors import Forbidden, InvalidInput, NotFound, StorageUnavailable
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+__all__ = ["Entry", "Store", "open_store"]
+
+_SCHEMES = {"s3", "s3a", "gs", "az", "adl", "abfs", "abfss", "azure", "memory", "file"}
+_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_PART = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored object: its path in the catalog and its size in bytes."""
+
+    path: str
+    size: int
+
+
+class Store(Protocol):
+    """What the version store needs of a place; :func:`open_store` gives one for a URL."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, for people and for lock files."""
+        ...
+
+    @property
+    def local_root(self) -> Path | None:
+        """The folder of a local store, whose objects can be read as files; None for any other."""
+        ...
+
+    def get(self, path: str) -> bytes:
+        """The bytes of an object; NotFound if there is none."""
+        ...
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start``; NotFound if there is no such object."""
+        ...
+
+    def stream(self, path: str) -> Iterator[memoryview]:
+        """The bytes of an object, a few megabytes at a time."""
+        ...
+
+    def size(self, path: str) -> int | None:
+        """The size of an object in bytes, or None if there is none."""
+        ...
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Write an object unless one is there; True if it was written."""
+        ...
+
+    def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Write a large object whose name is its content; nothing is visible if ``chunks`` raises."""
+        ...
+
+    def put_record(self, path: str, data: bytes) -> bool:
+        """Like :meth:`put_new`, and durable when it returns; everything written before is durable first."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Every object below a folder, in no particular order."""
+        ...
+
+    def folders(self, prefix: str) -> list[str]:
+        """The names of the folders directly below a folder, sorted."""
+        ...
+
+
+class ObstoreStore:
+    """A :class:`Store` over any obstore backend."""
+
+    def __init__(self, url: str, inner: ObjectStore, *, local_root: Path | None = None) -> None:
+        self._url = url
+        self._inner = inner
+        self._local_root = local_root
+
+    def __repr__(self) -> str:
+        return f"Store({self._url!r})"
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    @property
+    def local_root(self) -> Path | None:
+        return self._local_root
+
+    def get(self, path: str) -> bytes:
+        with self._translated(path):
+            return bytes(obstore.get(self._inner, path).bytes())
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        with self._translated(path):
+            return bytes(obstore.get_range(self._inner, path, start=start, length=length)) if length else b""
+
+    def stream(self, path: str) -> Iterator[memoryview]:
+        with self._translated(path):
+            for part in obstore.get(self._inner, path).stream(min_chunk_size=_PART // 2):
+                yield memoryview(part)
+
+    def size(self, path: str) -> int | None:
+        try:
+            with self._translated(path):
+                return obstore.head(self._inner, path)["size"]
+        except NotFound:
+            return None
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        with self._translated(path):
+            try:
+                obstore.put(self._inner, path, data, mode="create", use_multipart=False)
+            except backend.AlreadyExistsError:
+                return False
+        return True
+
+    def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
+        with self._translated(path):
+            obstore.put(self._inner, path, iter(chunks), use_multipart=True, chunk_size=_PART, max_concurrency=4)
+
+    def put_record(self, path: str, data: bytes) -> bool:
+        if self._local_root is None:
+            return self.put_new(path, data)
+        with self._translated(path):
+            durable.sync_tree(self._local_root)
+            return durable.create_file(self._local_root / path, data)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        with self._translated(prefix):
+            for batch in obstore.list(self._inner, prefix.rstrip("/") or None, chunk_size=1000):
+                for meta in batch:
+                    yield Entry(meta["path"], meta["size"])
+
+    def folders(self, prefix: str) -> list[str]:
+        with self._translated(prefix):
+            found = obstore.list_with_delimiter(self._inner, prefix.rstrip("/") or None)
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        """The one place where the errors of backends become ours."""
+        where = f"{self._url.rstrip('/')}/{path}"
+        try:
+            yield
+        except (FileNotFoundError, backend.NotFoundError) as error:
+            raise NotFound(f"{where} does not exist.", kind="no-such-object") from error
+        except (PermissionError, backend.PermissionDeniedError, backend.UnauthenticatedError) as error:
+            raise Forbidden(
+                f"{where}: access was denied ({_first_line(error)}).", hint="Check the credentials and permissions."
+            ) from error
+        except (backend.InvalidPathError, ValueError) as error:
+            raise InvalidInput(f"{where} is not a path in a catalog: {_first_line(error)}.") from error
+        except (backend.BaseError, OSError) as error:
+            raise StorageUnavailable(
+                f"{where}: the store did not do it ({_first_line(error)}).",
+                hint="Check that the address is right and the store is up, then try again.",
+            ) from error
+
+
+def open_store(url: str, *, create: bool = False) -> Store:
+    """The store for a path or a URL (``s3://…``, ``gs://…``, ``az://…``, ``memory://``).
+
+    Parameters
+    ----------
+    url
+        Where the catalog is, or is to be.
+    create
+        Whether a missing local folder is made.
+
+    Raises
+    ------
+    InvalidInput
+        If the URL has a scheme that no backend serves.
+    NotFound
+        If a local folder is missing and ``create`` is False.
+    """
+    scheme = urlsplit(url).scheme.lower() if not _WINDOWS_DRIVE.match(url) else ""
+    if scheme in {"", "file"}:
+        return _local(Path(urlsplit(url).path if scheme else url).expanduser(), create=create)
+    if scheme not in _SCHEMES:
+        raise InvalidInput(
+            f"{url!r} names a store that stacpin does not know.",
+            hint="Use a local path, or a URL that begins with s3://, gs://, az:// or memory://.",
+        )
+    if scheme == "memory":
+        return ObstoreStore(url, MemoryStore())
+    options: dict[str, Any] = {"retry_config": {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}}
+    if scheme in {"s3", "s3a"}:
+        options |= _s3_options()
+    try:
+        return ObstoreStore(url.rstrip("/"), from_url(url, **options))
+    except (backend.BaseError, ValueError) as error:
+        raise InvalidInput(f"{url!r} cannot be opened as an object store: {_first_line(error)}.") from error
+
+
+def _local(folder: Path, *, create: bool) -> Store:
+    folder = folder.absolute()
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is a file, not a folder.", hint="A catalog is a folder: name another path.")
+    if not folder.exists():
+        if not create:
+            raise NotFound(f"{folder} does not exist.", hint="Make a catalog there: stacpin init PATH.")
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise Forbidden(f"{folder} cannot be made: {error.strerror}.", hint="Name another path.") from error
+    return ObstoreStore(str(folder), LocalStore(folder), local_root=folder)
+
+
+def _s3_options() -> dict[str, Any]:
+    """Plain HTTP only for an endpoint that says so; the AWS profile, SSO or role of the user where boto3 is there."""
+    options: dict[str, Any] = {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        options["endpoint"] = endpoint
+    if endpoint and endpoint.startswith("http://"):
+        options["client_options"] = {"allow_http": True}
+    if "AWS_ACCESS_KEY_ID" not in os.environ:
+        try:
+            from obstore.auth.boto3 import Boto3CredentialProvider
+
+            options["credential_provider"] = Boto3CredentialProvider()
+        except (ImportError, ValueError):
+            # Without boto3, or where it finds nothing, object_store's own chain (container and instance roles) is left.
+            pass
+    return options
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__).rstrip(".")
