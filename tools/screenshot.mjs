@@ -75,6 +75,19 @@ function listen(page) {
   });
 }
 
+// Maps draw after the network is idle, and fade their tiles in: wait until two pictures in a row are the same.
+async function settle(page) {
+  let before = Buffer.alloc(0);
+  for (let round = 0; round < 20; round += 1) {
+    await page.waitForTimeout(400);
+    const now = await page.screenshot();
+    if (now.equals(before)) {
+      return;
+    }
+    before = now;
+  }
+}
+
 const { url, out, width, height, text, fullPage } = readArguments();
 const profile = mkdtempSync(join(tmpdir(), "screenshot-"));
 try {
@@ -93,9 +106,9 @@ try {
       if (text !== undefined) {
         await page.getByText(text).locator("visible=true").first().waitFor({ timeout: PATIENCE_MS });
       }
-      // Maps draw after the text is there; tiles that never come (no network) must not hold up the picture.
+      // Tiles that never come (no network) must not hold up the picture.
       await page.waitForLoadState("networkidle", { timeout: 5_000 }).catch(() => {});
-      await page.waitForTimeout(500);
+      await settle(page);
     } catch (error) {
       console.error(`${url}: ${error.message.split("\n")[0]}`);
       process.exitCode = 1;

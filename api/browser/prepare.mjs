@@ -39,3 +39,18 @@ rewrite("package.json", (text) => {
 });
 
 rewrite("basemaps.config.js", () => readFileSync(join(here, "basemaps.config.js"), "utf8"));
+
+// OpenLayers draws a raster without a nodata value with a black frame that covers the base map: it gives such a source no alpha
+// band to be transparent with. NaN asks for the band and declares no pixel of an integer raster to be missing. A nodata
+// value in the item's bands stays as it is; one that only the file knows would be drawn as data, so our items carry theirs.
+rewrite("config.js", (text) =>
+  text.replace(
+    /getMapSourceOptions: null/,
+    `getMapSourceOptions: (type, options) => {
+      (options.sources || []).forEach((source) => {
+        if (source.nodata === undefined) source.nodata = NaN;
+      });
+      return options;
+    }`,
+  ),
+);
