@@ -54,3 +54,11 @@ rewrite("config.js", (text) =>
     }`,
   ),
 );
+
+// A collection's map draws its items as child layers, which do not inherit the function above.
+rewrite("src/components/Map.vue", (text) =>
+  text.replace(
+    /this\.childrenOptions\b/g,
+    "{ getSourceOptions: this.stacLayerOptions.getSourceOptions, ...this.childrenOptions }",
+  ),
+);
