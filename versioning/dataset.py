@@ -47,6 +47,10 @@ class Dataset:
     def __repr__(self) -> str:
         return f"Dataset({self.id!r})"
 
+    def now(self) -> datetime:
+        """The time, by the catalog's clock."""
+        return self._clock()
+
     # -- versions
 
     def head(self) -> int:

@@ -22,7 +22,17 @@ from versioning.digests import multihash, parse_multihash, sha256
 from versioning.errors import InvalidInput
 from versioning.ids import check_item_id
 
-__all__ = ["AssetRef", "Row", "content_digest", "item_bbox", "item_interval", "make_row", "object_path", "parse_item"]
+__all__ = [
+    "AssetRef",
+    "Row",
+    "content_digest",
+    "item_bbox",
+    "item_interval",
+    "make_row",
+    "micros_text",
+    "object_path",
+    "parse_item",
+]
 
 BBox = tuple[float, float, float, float]
 
@@ -182,6 +192,12 @@ def item_interval(item: Mapping[str, Any]) -> tuple[int | None, int | None]:
     if first > last:
         raise InvalidInput(f"{where} ends ({end}) before it starts ({start}).")
     return first, last
+
+
+def micros_text(micros: int) -> str:
+    """RFC 3339 in UTC of microseconds since 1970, with a fraction only where there is one."""
+    moment = _EPOCH + timedelta(microseconds=micros)
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _micros(text: object, where: str, *, up: bool) -> int:

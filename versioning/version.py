@@ -28,6 +28,10 @@ __all__ = ["Files", "Version"]
 _REMEMBERED = 128 * 1024 * 1024
 
 
+def _nbytes(table: pa.Table) -> int:
+    return table.nbytes
+
+
 class Files:
     """The manifest and snapshot files of one dataset, with the tables that were read last."""
 
@@ -35,7 +39,7 @@ class Files:
         self.manifests = manifests
         self.snapshots = snapshots
         self._tables: LRUCache[tuple[bytes, tuple[str, ...] | None], pa.Table] = LRUCache(
-            _REMEMBERED, getsizeof=lambda table: table.nbytes
+            _REMEMBERED, getsizeof=_nbytes
         )
         self._lock = Lock()
 

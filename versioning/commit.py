@@ -1,0 +1,305 @@
+"""The commit: a change becomes the next version, by one write, or nothing happens."""
+
+from __future__ import annotations
+
+import secrets
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from versioning.canonical import canonical
+from versioning.dataset import Dataset
+from versioning.diff import diff_versions
+from versioning.digests import digest_text, version_digest
+from versioning.errors import Conflict, InvalidInput, NotFound
+from versioning.events import Listener, Progress, silent
+from versioning.records import SnapshotFile, Statistics, VersionRecord, parse_time, record_digest, time_text
+from versioning.rewrite import rewrite
+from versioning.rows import Row, make_row, micros_text
+from versioning.snapshots import Chunk, encode_snapshots, roots_of
+from versioning.version import Version
+
+__all__ = ["CommitResult", "Notes", "commit"]
+
+_TRIES = 32
+_SHOWN = 10
+# What stays as the parent has it when an asset's content is the same.
+_OF_THE_BYTES = ("href", "file:checksum", "file:size", "pin:source")
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a record says beside the content: none of it enters a digest."""
+
+    summaries: Mapping[str, Any] | None = None
+    checks: Sequence[Mapping[str, Any]] = ()
+    recipe: Mapping[str, Any] | None = None
+    software: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What a commit did. ``created`` is False when there was nothing to commit; then ``version`` is the parent."""
+
+    version: Version
+    created: bool
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A change that is ready to be applied to the version it was made from, or to another that agrees with it."""
+
+    upserts: dict[str, Row]
+    removed: set[str]
+    collection: dict[str, Any] | None
+    added: int
+
+
+def commit(
+    dataset: Dataset,
+    *,
+    items: Iterable[Mapping[str, Any]] = (),
+    remove: Iterable[str] = (),
+    whole: bool = False,
+    collection: Mapping[str, Any] | None = None,
+    message: str,
+    author: str,
+    base: Version | None = None,
+    advance: bool = True,
+    notes: Notes | None = None,
+    on_event: Listener = silent,
+) -> CommitResult:
+    """Make the next version of a dataset.
+
+    An item whose content equals its parent's stays exactly as the parent has it, and so does every asset whose
+    ``pin:digest`` does: another encoding of the same content is no change.
+
+    Parameters
+    ----------
+    dataset
+        Where to commit.
+    items
+        STAC Items to add or to replace; their assets must be stored already.
+    remove
+        Ids of items to take out.
+    whole
+        Whether ``items`` are the whole new set, so that every other item is taken out.
+    collection
+        The dataset's declared metadata; None keeps the parent's.
+    message, author
+        Why, and who.
+    base
+        The version that the change was made from; None is ``latest``. If ``latest`` has moved on meanwhile, the change
+        is applied on top of it.
+    advance
+        Whether ``latest`` may mean the new version; False for one whose checks failed.
+    notes
+        What else the version's record shall say.
+    on_event
+        Hears how far it is.
+
+    Raises
+    ------
+    InvalidInput
+        If an item is not what the format takes, or occurs twice.
+    NotFound
+        If an item to remove is not there.
+    Conflict
+        If somebody else changed the same items, or the metadata, since ``base``; it names them.
+    """
+    parent = base or dataset.latest()
+    change = _prepare(parent, items, set(remove), whole=whole, collection=collection, on_event=on_event)
+    for _ in range(_TRIES):
+        latest = dataset.latest()
+        if latest is not None and (parent is None or latest.number != parent.number):
+            change = _rebase(change, parent, latest)
+            parent = latest
+        done = _attempt(dataset, change, parent, message, author, advance=advance, notes=notes or Notes())
+        if done is not None:
+            on_event(Progress("commit", 1, 1))
+            return done
+    raise Conflict(f"{dataset.id}: other writers were faster {_TRIES} times.", hint="Try again.")
+
+
+def _prepare(
+    parent: Version | None,
+    items: Iterable[Mapping[str, Any]],
+    remove: set[str],
+    *,
+    whole: bool,
+    collection: Mapping[str, Any] | None,
+    on_event: Listener,
+) -> _Change:
+    rows: dict[str, Row] = {}
+    for count, item in enumerate(items, start=1):
+        row = make_row(item)
+        if row.id in rows:
+            raise InvalidInput(f"item {row.id} occurs twice in one commit.", hint="Give every item an id of its own.")
+        if row.id in remove:
+            raise InvalidInput(f"item {row.id} is both to be written and to be removed.")
+        rows[row.id] = row
+        on_event(Progress("rows", count))
+    kept: set[str] = set()
+    present: set[str] = set()
+    wanted = sorted(rows.keys() | remove)
+    for chunk in parent.chunks if parent else ():
+        first = bisect_left(wanted, chunk.first_id)
+        if not whole and (first == len(wanted) or wanted[first] > chunk.last_id):
+            continue
+        for old in parent.rows([chunk]) if parent else ():
+            new = rows.get(old.id)
+            if new is None:
+                if whole or old.id in remove:
+                    present.add(old.id)
+                continue
+            merged = _reuse(old, new)
+            if merged.content_digest == old.content_digest:
+                kept.add(old.id)
+            else:
+                rows[old.id] = merged
+                present.add(old.id)
+    missing = sorted(remove - present)
+    if missing:
+        raise NotFound(
+            f"{parent.pin if parent else 'the empty dataset'} has no item {missing[0]!r} to remove.",
+            kind="no-such-item",
+        )
+    upserts = {item_id: row for item_id, row in rows.items() if item_id not in kept}
+    return _Change(
+        upserts=upserts,
+        removed={item_id for item_id in present if item_id not in upserts},
+        collection=None if collection is None else dict(collection),
+        added=len(upserts.keys() - present),
+    )
+
+
+def _reuse(old: Row, new: Row) -> Row:
+    """The new row with every asset of equal content as the parent has it, bytes, href and lineage included."""
+    if old.digest == new.digest or old.content_digest == new.content_digest:
+        return old
+    before, after = old.parse(), new.parse()
+    assets = dict(after["assets"])
+    for key, asset in after["assets"].items():
+        there = before["assets"].get(key)
+        if there is not None and "pin:digest" in asset and asset["pin:digest"] == there.get("pin:digest"):
+            plain = {name: value for name, value in asset.items() if name not in _OF_THE_BYTES}
+            assets[key] = plain | {name: there[name] for name in _OF_THE_BYTES if name in there}
+    return new if assets == after["assets"] else make_row(after | {"assets": assets})
+
+
+def _rebase(change: _Change, parent: Version | None, latest: Version) -> _Change:
+    """The same change on top of ``latest``, unless somebody else changed the same things."""
+    theirs = diff_versions(parent, latest)
+    new = {row.id: row.digest for row in theirs.added} | {entry.id: entry.new.digest for entry in theirs.changed}
+    gone = {row.id for row in theirs.removed}
+    mine = change.upserts.keys() | change.removed
+    both = sorted(
+        item_id
+        for item_id in mine & (new.keys() | gone)
+        if not (item_id in new and item_id in change.upserts and change.upserts[item_id].digest == new[item_id])
+        and not (item_id in gone and item_id in change.removed)
+    )
+    if both:
+        more = f" and {len(both) - _SHOWN} more" if len(both) > _SHOWN else ""
+        raise Conflict(
+            f"{latest.pin} changed the same items: {', '.join(both[:_SHOWN])}{more}.",
+            hint=f"Look at it (stacpin show {latest.pin}), then decide again.",
+        )
+    collection = change.collection
+    if collection is not None and parent is not None and _same(collection, parent.record.collection):
+        collection = None
+    if collection is not None and theirs.collection and not _same(collection, latest.record.collection):
+        names = ", ".join(theirs.collection)
+        raise Conflict(f"{latest.pin} changed the dataset's metadata too: {names}.", hint="Decide again on top of it.")
+    same = {item_id for item_id in change.upserts if item_id in new}
+    return replace(
+        change,
+        upserts={item_id: row for item_id, row in change.upserts.items() if item_id not in same},
+        removed=change.removed - gone,
+        collection=collection,
+    )
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return canonical(one) == canonical(other)
+
+
+def _attempt(
+    dataset: Dataset,
+    change: _Change,
+    parent: Version | None,
+    message: str,
+    author: str,
+    *,
+    advance: bool,
+    notes: Notes,
+) -> CommitResult | None:
+    """Write the version; None if another writer took the number."""
+    chunks = rewrite(parent, change.upserts, change.removed, dataset.files.manifests)
+    roots = roots_of(chunks)
+    metadata = change.collection
+    if metadata is None:
+        metadata = dict(parent.record.collection) if parent else {}
+    digest = version_digest(roots.digest, metadata)
+    if parent is not None and digest == parent.digest:
+        return CommitResult(parent, created=False)
+    snapshot = [dataset.files.snapshots.put(data) for data in encode_snapshots(chunks)]
+    head = dataset.head()
+    previous = dataset.log.get(head) if head else None
+    moment = dataset.now()
+    if previous is not None:
+        moment = max(moment, parse_time(dataset.record(head).time))
+    counts = (change.added, len(change.upserts) - change.added, len(change.removed))
+    record = VersionRecord(
+        dataset=dataset.id,
+        number=head + 1,
+        parent=parent.number if parent else None,
+        previous=record_digest(previous) if previous else None,
+        digest=digest,
+        content_digest=version_digest(roots.content, metadata, family="content"),
+        root=digest_text(roots.digest),
+        content_root=digest_text(roots.content),
+        snapshot=[SnapshotFile(sha256=ref.sha256.hex(), size=ref.size) for ref in snapshot],
+        collection=metadata,
+        advance=advance,
+        author=author,
+        message=message,
+        time=time_text(moment),
+        nonce=secrets.token_hex(8),
+        statistics=_statistics(chunks, counts),
+        summaries=dict(notes.summaries or {}),
+        checks=[dict(check) for check in notes.checks],
+        recipe=None if notes.recipe is None else dict(notes.recipe),
+        software=dict(notes.software or {}),
+    )
+    if not dataset.log.append(record.number, record.encode()):
+        return None
+    added, changed, removed = counts
+    return CommitResult(Version(record, dataset.files), created=True, added=added, changed=changed, removed=removed)
+
+
+def _statistics(chunks: Sequence[Chunk], counts: tuple[int, int, int]) -> Statistics:
+    boxes = [chunk.bbox for chunk in chunks if chunk.bbox is not None]
+    starts = [chunk.start for chunk in chunks if chunk.start is not None]
+    ends = [chunk.end for chunk in chunks if chunk.end is not None]
+    return Statistics(
+        items=sum(chunk.rows for chunk in chunks),
+        assets=sum(chunk.assets for chunk in chunks),
+        bytes=sum(chunk.bytes for chunk in chunks),
+        bbox=[
+            min(box[0] for box in boxes),
+            min(box[1] for box in boxes),
+            max(box[2] for box in boxes),
+            max(box[3] for box in boxes),
+        ]
+        if boxes
+        else None,
+        interval=[micros_text(min(starts)), micros_text(max(ends))] if starts and ends else None,
+        added=counts[0],
+        changed=counts[1],
+        removed=counts[2],
+    )
