@@ -98,16 +98,17 @@ def _check_shapefile(path: Path, head: bytes, size: int) -> None:
 
 @contextlib.contextmanager
 def _translated(path: Path) -> Iterator[None]:
-    """GDAL's and Arrow's errors as ours; their warnings are silent, since what matters is checked here."""
-    import pyarrow as pa
-    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+    """GDAL's errors (pyogrio derives them from RuntimeError) and Arrow's as ours.
 
-    gdal = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError)
+    Their warnings are silent, since what matters is checked here.
+    """
+    import pyarrow as pa
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (*gdal, pa.ArrowException, RuntimeError, UnicodeDecodeError, ValueError, OSError) as error:
+    except (pa.ArrowException, RuntimeError, UnicodeDecodeError, ValueError, OSError) as error:
         raise InvalidInput(f"{path}: cannot be read ({str(error)[:300]}).", kind="unreadable") from error
 
 
