@@ -1,0 +1,1 @@
+"""Ingest: from raw files by a recipe to items of a version."""

@@ -1,0 +1,265 @@
+"""The recipe, ``stacpin.yaml``: what a dataset is made of. Checked by pydantic; unknown keys are refused."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from versioning.digests import digest_text, sha256
+from versioning.errors import InvalidInput, NotFound
+from versioning.ids import check_dataset_id
+
+__all__ = ["CogSettings", "LabelSettings", "Layer", "Recipe", "load_recipe"]
+
+_MAX_BYTES = 1_000_000
+_LAYER_NAME = r"^[a-z0-9][a-z0-9_-]{0,49}$"
+Scalar = str | int | float | bool | None
+Resampling = Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CogSettings(_Model):
+    """How the COGs of a layer are written; all choices are lossless."""
+
+    compress: Literal["deflate", "zstd", "lzw"] = "deflate"
+    level: int | None = None
+    predictor: Literal["no", "standard", "floating_point"] = "no"
+    blocksize: int = 512
+    overview_resampling: Resampling = "nearest"
+
+
+class LabelSettings(_Model):
+    """What the label extension says of a layer of annotations."""
+
+    type: Literal["vector", "raster"] = "vector"
+    tasks: list[str] = []
+    properties: list[str] | None = None
+    methods: list[str] = []
+    description: str = ""
+
+
+class Band(_Model):
+    """A band of a raster asset: its name and what it measures."""
+
+    name: str
+    common_name: str | None = None
+    description: str | None = None
+
+
+class Layer(_Model):
+    """One kind of files of a dataset.
+
+    Attributes
+    ----------
+    kind
+        ``raster`` (made COGs), ``labels`` (made GeoParquet) or ``file`` (kept as they are).
+    sources
+        Glob patterns, relative to the recipe's folder.
+    pattern
+        A regular expression for the file's path below the recipe's folder (matched at its end). Its named groups can
+        be used in ``item``, ``asset``, ``datetime`` and ``properties`` as ``{group}``; files whose groups give the same
+        item are that item's assets.
+    item, asset
+        Templates of the item's id and of the asset's key. ``{stem}``, ``{parent}`` and ``{layer}`` are always there.
+        By default an item is named by its file's stem, and an asset by its layer.
+    datetime, start_datetime, end_datetime
+        When it was, as RFC 3339 or a date; templates.
+    properties
+        STAC properties of the items; templates in strings.
+    metadata
+        A JSON or CSV file of more properties by item id.
+    bands
+        Names of the bands, in the order of the file.
+    source_crs
+        The CRS of sources that have none.
+    optional
+        Whether the layer may have no files yet.
+    """
+
+    kind: Literal["raster", "labels", "file"]
+    sources: Annotated[list[str], Field(min_length=1)]
+    pattern: str | None = None
+    item: str | None = None
+    asset: str | None = None
+    title: str | None = None
+    description: str | None = None
+    roles: list[str] | None = None
+    datetime: str | None = None
+    start_datetime: str | None = None
+    end_datetime: str | None = None
+    properties: dict[str, Scalar | list[Scalar]] = {}
+    metadata: str | None = None
+    bands: list[Band | str] = []
+    source_crs: str | None = None
+    crs: str | None = None
+    resolution: float | None = Field(default=None, gt=0)
+    resampling: Resampling = "nearest"
+    cog: CogSettings = CogSettings()
+    layer: str | None = None
+    precision: float | None = Field(default=None, gt=0)
+    label: LabelSettings = LabelSettings()
+    optional: bool = False
+
+    @field_validator("datetime", "start_datetime", "end_datetime", mode="before")
+    @classmethod
+    def _text_of_date(cls, value: object) -> object:
+        # YAML reads 2024-05-01 as a date; templates and RFC 3339 texts are strings.
+        return value.isoformat() if hasattr(value, "isoformat") else value  # pyright: ignore[reportAttributeAccessIssue]
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _one_source(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("pattern")
+    @classmethod
+    def _regular(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"it is not a regular expression: {error}") from error
+        return value
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Layer:
+        raster_only = {"bands", "cog", "resolution", "resampling"} & self.model_fields_set
+        if self.kind != "raster" and raster_only:
+            raise ValueError(f"{', '.join(sorted(raster_only))} are for layers of kind raster")
+        labels_only = {"layer", "precision", "label"} & self.model_fields_set
+        if self.kind != "labels" and labels_only:
+            raise ValueError(f"{', '.join(sorted(labels_only))} are for layers of kind labels")
+        if (self.start_datetime is None) != (self.end_datetime is None):
+            raise ValueError("start_datetime and end_datetime go together")
+        return self
+
+
+class Provider(_Model):
+    """Who made, holds or serves the data, as STAC has it."""
+
+    name: str
+    description: str | None = None
+    roles: list[Literal["licensor", "producer", "processor", "host"]] = []
+    url: str | None = None
+
+
+class Recipe(_Model):
+    """What a dataset is made of."""
+
+    dataset: str
+    catalog: str | None = None
+    title: str | None = None
+    description: str | None = None
+    license: str = "other"
+    keywords: list[str] = []
+    providers: list[Provider] = []
+    crs: str | None = None
+    on_error: Literal["stop", "quarantine"] = "stop"
+    layers: Annotated[dict[Annotated[str, Field(pattern=_LAYER_NAME)], Layer], Field(min_length=1)]
+
+    @field_validator("dataset")
+    @classmethod
+    def _an_id(cls, value: str) -> str:
+        try:
+            return check_dataset_id(value)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def digest(self) -> str:
+        """What the recipe says, as a digest; comments, order and defaults that are written out do not matter."""
+        from versioning.canonical import canonical
+
+        return digest_text(sha256(canonical(self.model_dump(mode="json", exclude={"catalog"}), where="recipe")))
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    InvalidInput
+        If it is not YAML, or says something that a recipe cannot; the error names the key and, for a misspelt one, the
+        nearest that exists.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"{path} does not exist.", hint="Write a recipe there; see docs/recipes.md.", kind="no-such-recipe"
+        ) from error
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    if len(data) > _MAX_BYTES:
+        raise InvalidInput(f"{path} has {len(data)} bytes; a recipe has at most {_MAX_BYTES}.")
+    try:
+        content = yaml.load(data, Loader=_Loader)  # noqa: S506 - a safe loader, below
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        text = " ".join(str(error).split())
+        raise InvalidInput(f"{path} is not valid YAML: {text}.", kind="invalid-recipe") from error
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise _explained(path, error) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without what makes it dangerous: no aliases (a few bytes can stand for gigabytes), no duplicate keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"aliases are not allowed in a recipe (line {event.start_mark.line + 1})")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's own
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.YAMLError(f"the key {key!r} is not text (line {key_node.start_mark.line + 1})")
+            if key in seen:
+                raise yaml.YAMLError(f"the key {key!r} occurs twice (line {key_node.start_mark.line + 1})")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _explained(path: Path, error: ValidationError) -> InvalidInput:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the recipe"
+    hint = "See docs/recipes.md for what a recipe may say."
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        near = difflib.get_close_matches(key, _keys_near(first["loc"]), n=1)
+        text = f"{path}: unknown key {where!r}."
+        hint = f"Did you mean {near[0]!r}?" if near else hint
+    elif first["type"] == "missing":
+        text = f"{path}: {where!r} is missing."
+    else:
+        text = f"{path}: {where!r} is {first.get('input')!r:.80}: {first['msg']}."
+    return InvalidInput(text, hint=hint, kind="invalid-recipe")
+
+
+def _keys_near(place: tuple[int | str, ...]) -> list[str]:
+    """The keys that a recipe may have where an unknown one stands."""
+    model: type[BaseModel] = Recipe
+    for part in place[:-1]:
+        inner = model.model_fields.get(str(part))
+        models = list(_models(inner.annotation)) if inner else []
+        model = models[0] if models else model
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
