@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from math import isfinite
 from typing import Any
 
@@ -41,6 +41,13 @@ _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+", re.IGNORECASE)
 _PIN_DIGEST = re.compile(r"[a-z][a-z0-9]*:[0-9a-f]{64}")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Microseconds of 0001-01-01 and of the end of 9999: what RFC 3339 can write, in UTC.
+_TIMES = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+_GEOMETRIES = frozenset(
+    {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"}
+)
+# Sizes and their sums stay exact in JSON and in 64 bits; the largest object of any store has 190.7 TiB.
+_LARGEST = 2**48
 _BBOX_SIZES = {4: (0, 1, 2, 3), 6: (0, 1, 3, 4)}
 
 # What does not decide a change: accidents of writing (times, encodings of the CRS that PROJ versions word
@@ -66,7 +73,7 @@ class AssetRef:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One item of a version. Times are microseconds since 1970 in UTC; ``geometry`` is WKB."""
+    """One item of a version. Times are microseconds since 1970 in UTC; ``geometry`` is WKB in 2D."""
 
     id: str
     digest: bytes
@@ -98,16 +105,17 @@ def make_row(item: Mapping[str, Any]) -> Row:
     stored = {key: value for key, value in item.items() if key not in {"links", "collection"}}
     data = canonical(stored, where=where)
     plain = orjson.loads(data)
+    assets = _assets(plain, where)
     start, end = item_interval(plain)
     return Row(
         id=item_id,
         digest=sha256(data),
         content_digest=content_digest(plain),
         bbox=item_bbox(plain),
-        geometry=_wkb(plain.get("geometry"), data, where),
+        geometry=_wkb(plain.get("geometry"), where),
         start=start,
         end=end,
-        assets=_assets(plain, where),
+        assets=assets,
         item=data,
     )
 
@@ -209,30 +217,37 @@ def _micros(text: object, where: str, *, up: bool) -> int:
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     fraction = (match[7] or "").ljust(12, "0")
     zone = match[8]
+    # A leap second (60) counts as the first second of the next minute; nothing else exceeds 59.
+    leap = 1 if second == 60 else 0  # noqa: PLR2004 - RFC 3339, section 5.7
     try:
-        moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
+        moment = datetime(year, month, day, hour, minute, second - leap, tzinfo=UTC)
+        micros = (moment - _EPOCH) // timedelta(microseconds=1) + int(fraction[:6]) + 1_000_000 * leap
+        if zone not in "Zz":
+            offset = time(int(zone[1:3]), int(zone[4:6]))
+            micros -= (1 if zone[0] == "+" else -1) * (60 * offset.hour + offset.minute) * 60_000_000
     except ValueError as error:
         raise InvalidInput(f"{where} has the time {text!r}: {error}.") from error
-    micros = (moment - _EPOCH) // timedelta(microseconds=1) + int(fraction[:6])
-    micros += 1_000_000 * (second - min(second, 59))
     if up and fraction[6:].strip("0"):
         micros += 1
-    if zone not in "Zz":
-        offset = 60 * int(zone[1:3]) + int(zone[4:6])
-        micros -= (1 if zone[0] == "+" else -1) * offset * 60_000_000
+    if not _TIMES[0] <= micros <= _TIMES[1]:
+        raise InvalidInput(f"{where} has the time {text!r}, which is outside the years 1 to 9999 in UTC.")
     return micros
 
 
-def _wkb(geometry: object, data: bytes, where: str) -> bytes | None:
+def _wkb(geometry: object, where: str) -> bytes | None:
     if geometry is None:
         return None
+    if not isinstance(geometry, Mapping) or geometry.get("type") not in _GEOMETRIES:
+        raise InvalidInput(f"{where} has a geometry that is not one of GeoJSON's seven types.")
     try:
         shape = shapely.from_geojson(orjson.dumps(geometry))
     except (shapely.errors.GEOSException, TypeError, ValueError) as error:
         raise InvalidInput(f"{where} has a geometry that cannot be read: {error}.") from error
-    if shape is None or shape.is_empty or len(data) == 0:
+    if shape is None or shape.is_empty:
         raise InvalidInput(f"{where} has an empty geometry.", hint="Use null where an item has no place.")
-    return shapely.to_wkb(shape)
+    # Two dimensions, little-endian: the column prunes, the JSON keeps heights. GeoParquet wants ISO WKB, which differs
+    # from shapely's default as soon as there is a Z; a position without height among others with one became NaN.
+    return shapely.to_wkb(shape, output_dimension=2, byte_order=1)
 
 
 def _assets(item: Mapping[str, Any], where: str) -> tuple[AssetRef, ...]:
@@ -250,7 +265,7 @@ def _asset(key: str, asset: object, where: str) -> AssetRef:
         digest = parse_multihash(asset.get("file:checksum"))
     except InvalidInput as error:
         raise InvalidInput(f"{where} has no usable file:checksum: {error.message}", hint=error.hint) from error
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _LARGEST:
         raise InvalidInput(f"{where} has the file:size {size!r}.", hint="It must be the number of bytes.")
     if "pin:digest" in asset and not _PIN_DIGEST.fullmatch(str(asset["pin:digest"])):
         raise InvalidInput(f"{where} has the pin:digest {asset['pin:digest']!r}.", hint="It is a scheme, ':' and hex.")
