@@ -1,0 +1,198 @@
+"""Validation of STAC documents against their JSON schemas, always offline.
+
+The core schemas come with pystac and that of our own extension with this package; others are taken from a folder that
+the caller names. A schema that is nowhere at hand is reported as not checked, and never fetched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catalog.extensions import STAC_VERSION
+from versioning.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
+    from referencing import Registry
+
+__all__ = ["Validation", "check_document", "validate_collection", "validate_item"]
+
+_CORE = {
+    kind: f"https://schemas.stacspec.org/v{STAC_VERSION}/{name}-spec/json-schema/{name}.json"
+    for kind, name in (("Feature", "item"), ("Collection", "collection"))
+}
+_MAX_ERRORS = 20
+_LONGEST = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What validation found.
+
+    Attributes
+    ----------
+    errors
+        One line for each violation, at most twenty for a schema: where, what, and the schema's id.
+    unchecked
+        Ids of schemas that the document needs and that are not at hand, sorted.
+    """
+
+    errors: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing that could be checked is violated."""
+        return not self.errors
+
+
+def validate_item(item: Mapping[str, Any], schema_dir: Path | None = None) -> Validation:
+    """Validate a STAC Item, stored (without links) or served.
+
+    Parameters
+    ----------
+    item
+        The document.
+    schema_dir
+        A folder of ``*.json`` schemas, found by their ``$id``; without it only the core and our own are checked.
+    """
+    return _validate(item, "Feature", schema_dir)
+
+
+def validate_collection(collection: Mapping[str, Any], schema_dir: Path | None = None) -> Validation:
+    """Validate a STAC Collection; see `validate_item`."""
+    return _validate(collection, "Collection", schema_dir)
+
+
+def check_document(document: Mapping[str, Any], schema_dir: Path | None = None) -> Validation:
+    """Validate an item or a collection, by its ``type``, and refuse it unless it is valid.
+
+    Raises
+    ------
+    InvalidInput
+        With the first violation and how many others there are.
+    """
+    kind = document.get("type")
+    if kind not in _CORE:
+        raise InvalidInput(f"The document's type is {str(kind)[:80]!r}.", hint="It must be Feature or Collection.")
+    found = _validate(document, str(kind), schema_dir)
+    if found.errors:
+        what = "item" if kind == "Feature" else "collection"
+        more = f" (and {len(found.errors) - 1} more)" if len(found.errors) > 1 else ""
+        raise InvalidInput(
+            f"{what} {str(document.get('id'))[:200]} is not valid STAC: {found.errors[0]}{more}.",
+            hint="Correct the value in the recipe's metadata or in the source.",
+            kind="invalid-stac",
+        )
+    return found
+
+
+def _validate(document: Mapping[str, Any], kind: str, schema_dir: Path | None) -> Validation:
+    # jsonschema knows lists and dicts only; what is stored has no links, which the core asks for
+    plain = {"links": [], **document}
+    declared = document.get("stac_extensions")
+    names = [name for name in declared if isinstance(name, str)] if isinstance(declared, list) else []
+    errors: list[str] = []
+    unchecked: set[str] = set()
+    for name in dict.fromkeys([_CORE[kind], *names]):
+        uri = name.rstrip("#")
+        known = _validator(uri, schema_dir)
+        if known is None:
+            unchecked.add(uri)
+            continue
+        validator, missing = known
+        errors += [f"{_explain(error)} ({uri})" for error in islice(validator.iter_errors(plain), _MAX_ERRORS)]
+        unchecked |= missing
+    return Validation(tuple(errors), tuple(sorted(unchecked)))
+
+
+@lru_cache(maxsize=256)
+def _validator(uri: str, schema_dir: Path | None) -> tuple[Validator, set[str]] | None:
+    """The validator of a schema, with the set in which it notes what it refers to and nobody has."""
+    from jsonschema import Draft7Validator
+    from jsonschema.validators import validator_for
+    from referencing import Resource
+    from referencing.jsonschema import DRAFT7
+
+    schemas = _schemas(schema_dir)
+    if uri not in schemas:
+        return None
+    missing: set[str] = set()
+
+    def unknown(reference: str) -> Resource[Any]:
+        missing.add(reference.rstrip("#"))
+        return Resource(contents=True, specification=DRAFT7)
+
+    registry = _registry(schema_dir, unknown)
+    schema = schemas[uri]
+    return validator_for(schema, default=Draft7Validator)(schema, registry=registry), missing
+
+
+def _registry(schema_dir: Path | None, unknown: Any) -> Registry[Any]:
+    from jsonschema_specifications import REGISTRY
+    from referencing import Registry, Resource
+    from referencing.jsonschema import DRAFT7
+
+    known = [(uri, DRAFT7.create_resource(schema)) for uri, schema in _schemas(schema_dir).items()]
+    specifications = [(uri, Resource(REGISTRY.contents(uri), DRAFT7)) for uri in REGISTRY]
+    return Registry(retrieve=unknown).with_resources([*specifications, *known])  # type: ignore[reportCallIssue]
+
+
+@lru_cache(maxsize=16)
+def _schemas(schema_dir: Path | None) -> dict[str, Any]:
+    from pystac.validation.local_validator import get_local_schema_cache
+
+    own = json.loads(files("catalog").joinpath("schemas", "pin.json").read_text("utf-8"))
+    return {**_folder(schema_dir), **get_local_schema_cache(), own["$id"]: own}
+
+
+def _folder(schema_dir: Path | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path in sorted(schema_dir.glob("*.json")) if schema_dir else ():
+        try:
+            schema = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise InvalidInput(f"{path} is not a JSON schema: {error}.") from error
+        if isinstance(schema, dict) and isinstance(schema.get("$id"), str):
+            found[schema["$id"].rstrip("#")] = schema
+    return found
+
+
+def _explain(error: ValidationError) -> str:
+    """One line that names the member and what is wrong with it.
+
+    Of alternatives, those for another type of document are set aside, and the one with the fewest errors is explained.
+    """
+    while error.context:
+        branches: dict[Any, list[ValidationError]] = {}
+        for part in error.context:
+            branches.setdefault(part.schema_path[0], []).append(part)
+        fitting = [branch for branch in branches.values() if not any(map(_other_type, branch))]
+        chosen = min(fitting or list(branches.values()), key=len)
+        error = max(chosen, key=lambda part: len(part.absolute_path))
+    path = "".join(_step(part) for part in error.absolute_path).removeprefix(".")
+    message = error.message if len(error.message) <= _LONGEST else f"{error.message[:_LONGEST]}…"
+    return f"{path or 'the document'}: {message}"
+
+
+def _other_type(error: ValidationError) -> bool:
+    return any(list(part.absolute_path) == ["type"] for part in _leaves(error))
+
+
+def _leaves(error: ValidationError) -> Iterator[ValidationError]:
+    if not error.context:
+        yield error
+    for part in error.context or ():
+        yield from _leaves(part)
+
+
+def _step(part: str | int) -> str:
+    return f"[{part}]" if isinstance(part, int) else f".{part}"
