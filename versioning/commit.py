@@ -56,7 +56,7 @@ class _Change:
     upserts: dict[str, Row]
     removed: set[str]
     collection: dict[str, Any] | None
-    added: int
+    added: set[str]
 
 
 def commit(
@@ -114,11 +114,16 @@ def commit(
     parent = base or dataset.latest()
     change = _prepare(parent, items, set(remove), whole=whole, collection=collection, on_event=on_event)
     for _ in range(_TRIES):
+        # The head comes first: a version that appears while this one is written then has the number that this one
+        # tries, and is seen. Read after latest, it would be passed over, and its change lost.
+        head = dataset.head()
         latest = dataset.latest()
         if latest is not None and (parent is None or latest.number != parent.number):
             change = _rebase(change, parent, latest)
             parent = latest
-        done = _attempt(dataset, change, parent, message, author, advance=advance, notes=notes or Notes())
+        done = _attempt(
+            dataset, change, parent, head, message=message, author=author, advance=advance, notes=notes or Notes()
+        )
         if done is not None:
             on_event(Progress("commit", 1, 1))
             return done
@@ -173,7 +178,7 @@ def _prepare(
         upserts=upserts,
         removed={item_id for item_id in present if item_id not in upserts},
         collection=None if collection is None else dict(collection),
-        added=len(upserts.keys() - present),
+        added=upserts.keys() - present,
     )
 
 
@@ -221,6 +226,7 @@ def _rebase(change: _Change, parent: Version | None, latest: Version) -> _Change
         upserts={item_id: row for item_id, row in change.upserts.items() if item_id not in same},
         removed=change.removed - gone,
         collection=collection,
+        added=change.added - same,
     )
 
 
@@ -232,13 +238,14 @@ def _attempt(
     dataset: Dataset,
     change: _Change,
     parent: Version | None,
+    head: int,
+    *,
     message: str,
     author: str,
-    *,
     advance: bool,
     notes: Notes,
 ) -> CommitResult | None:
-    """Write the version; None if another writer took the number."""
+    """Write the version after ``head``; None if another writer took the number."""
     chunks = rewrite(parent, change.upserts, change.removed, dataset.files.manifests)
     roots = roots_of(chunks)
     metadata = change.collection
@@ -248,12 +255,11 @@ def _attempt(
     if parent is not None and digest == parent.digest:
         return CommitResult(parent, created=False)
     snapshot = [dataset.files.snapshots.put(data) for data in encode_snapshots(chunks)]
-    head = dataset.head()
     previous = dataset.log.get(head) if head else None
     moment = dataset.now()
     if previous is not None:
         moment = max(moment, parse_time(dataset.record(head).time))
-    counts = (change.added, len(change.upserts) - change.added, len(change.removed))
+    counts = (len(change.added), len(change.upserts.keys() - change.added), len(change.removed))
     record = VersionRecord(
         dataset=dataset.id,
         number=head + 1,
