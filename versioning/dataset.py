@@ -189,7 +189,8 @@ class Dataset:
 
     def pointer_names(self) -> list[str]:
         """The pointers that have entries, sorted."""
-        return self.store.folders(f"{self.folder}/pointers")
+        # A writer that died before its first entry leaves an empty folder on a local disk.
+        return [name for name in self.store.folders(f"{self.folder}/pointers") if self._pointer_log(name).head()]
 
     def pointers(self) -> dict[str, int]:
         """What every pointer means, ``latest`` first."""
