@@ -16,6 +16,7 @@ Kind = Literal["version", "digest", "date", "name"]
 
 _NUMBER = re.compile(r"[vV]?([1-9][0-9]{0,7})")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{8,64}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(?P<time>T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 _HINT = "Write dataset@v3, dataset@stable, dataset@v2.1.4, dataset@sha256:ab12…, dataset@{2026-01-31} or dataset."
 
 
@@ -84,18 +85,21 @@ def parse_ref(dataset: str, ref: str) -> PinRef:
 
 
 def _instant(text: str, dataset: str, ref: str) -> datetime:
+    # fromisoformat alone takes more than RFC 3339: weeks, and any character between date and time.
+    match = _TIME.fullmatch(text)
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        moment = datetime.fromisoformat(text) if match else None
+    except ValueError:
+        moment = None
+    if match is None or moment is None:
         raise InvalidInput(
             f"{dataset}@{ref}: {text!r} is not a date.",
             hint="Write {2026-01-31} or {2026-01-31T12:00:00Z}.",
             kind="invalid-pin",
-        ) from error
+        )
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    whole_day = "T" not in text and " " not in text and ":" not in text
     try:
-        return moment.astimezone(UTC) + (timedelta(days=1) if whole_day else timedelta(microseconds=1))
+        return moment.astimezone(UTC) + (timedelta(microseconds=1) if match["time"] else timedelta(days=1))
     except OverflowError as error:
         raise InvalidInput(f"{dataset}@{ref}: {text!r} is beyond every calendar.", kind="invalid-pin") from error
