@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore import exceptions as backend
@@ -199,7 +199,7 @@ def open_store(url: str, *, create: bool = False) -> Store:
     """
     scheme = urlsplit(url).scheme.lower() if not _WINDOWS_DRIVE.match(url) else ""
     if scheme in {"", "file"}:
-        return _local(Path(urlsplit(url).path if scheme else url).expanduser(), create=create)
+        return _local(Path(unquote(urlsplit(url).path) if scheme else url).expanduser(), create=create)
     if scheme not in _SCHEMES:
         raise InvalidInput(
             f"{url!r} names a store that stacpin does not know.",
