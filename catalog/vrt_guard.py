@@ -163,7 +163,8 @@ def _rebuild(path: Path, node: ET.Element, sources: dict[Path, None], depth: int
         out.text = str(source)
     if node.tag in _SOURCES and [child.tag for child in node].count("SourceFilename") != 1:
         _refuse(path, f"<{node.tag}> must have one <SourceFilename>")
-    out.extend(_rebuild(path, child, sources, depth + 1) for child in node if child.tag not in _DROPPED)
+    # a list: extend() turns an error inside a generator into a TypeError
+    out.extend([_rebuild(path, child, sources, depth + 1) for child in node if child.tag not in _DROPPED])
     return out
 
 

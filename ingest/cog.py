@@ -228,7 +228,7 @@ def _workspace(target: Path) -> Iterator[Path]:
 def _is_wanted(raster: Raster, profile: CogProfile) -> bool:
     """Whether the source already is the COG that the profile would make, as far as its structure shows."""
     dataset = raster.dataset
-    if dataset.driver != "GTiff" or raster.declared or len(raster.files) > 1:
+    if dataset.driver != "GTiff" or raster.declared or raster.files[1:]:
         return False
     structure = dataset.tags(ns="IMAGE_STRUCTURE")
     blocksize = profile.tile_side(dataset)
