@@ -19,7 +19,7 @@ import rfc8785
 
 from versioning.errors import InvalidInput
 
-__all__ = ["MAX_DEPTH", "canonical", "loads"]
+__all__ = ["MAX_DEPTH", "canonical", "is_canonical", "loads"]
 
 MAX_DEPTH = 64
 _EXACT = 2**53
@@ -85,6 +85,14 @@ def loads(data: bytes | str, *, where: str = "document") -> Any:
     except ValueError as error:
         raise InvalidInput(f"{where} is not valid JSON: {error}.") from error
     return value
+
+
+def is_canonical(data: bytes) -> bool:
+    """Whether bytes are the canonical JSON of what they say, so that they are the only way to say it."""
+    try:
+        return canonical(orjson.loads(data)) == data
+    except (orjson.JSONDecodeError, InvalidInput):
+        return False
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import Any, TypeVar
 
-from versioning.canonical import canonical
+from versioning.canonical import is_canonical
+from versioning.chunking import cut_rows
 from versioning.dataset import Dataset
-from versioning.digests import leaf_digest
 from versioning.errors import Integrity, InvalidInput, NotFound
 from versioning.events import Listener, Progress, silent
+from versioning.manifests import table_of
+from versioning.numbered import NumberedLog
 from versioning.objects import Objects
-from versioning.records import VersionRecord, record_digest
+from versioning.records import PointerRecord, VersionRecord, record_digest
 from versioning.rows import AssetRef, Row, parse_item
+from versioning.snapshots import Chunk, describe
 from versioning.version import Version
 
 __all__ = ["Problem", "VerifyReport", "verify_chain", "verify_version"]
 
 _WORKERS = 4
-Fault = Literal["missing", "truncated", "altered", "extra"]
+_ENTRY = re.compile(r"([0-9]{8})\.json")
+_Linked = TypeVar("_Linked", VersionRecord, PointerRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +88,12 @@ def verify_version(
         Hears how far it is, in bytes.
     """
     report = VerifyReport(version.pin, version.digest)
-    _chain(dataset, report)
     # A new Dataset remembers nothing: what is proven is what the store holds now.
     fresh = Dataset(dataset.store, dataset.id, clock=dataset.now)
+    records = _chain(fresh, report)
+    if records.get(version.number, version.record) != version.record:
+        path = fresh.log.path(version.number)
+        report.problems.append(Problem(path, "altered", "it is not what it was when the version was opened"))
     assets = _items(Version(version.record, fresh.files), report)
     if objects:
         _objects(dataset, assets, report, on_event)
@@ -92,35 +101,71 @@ def verify_version(
 
 
 def verify_chain(dataset: Dataset) -> VerifyReport:
-    """Prove the chain of all records of a dataset: each names the hash of the one before it."""
+    """Prove all records of a dataset: each version and each pointer move names the hash of the one before it."""
     head = dataset.head()
     report = VerifyReport(f"{dataset.id}@v{head}", dataset.record(head).digest)
-    _chain(dataset, report)
+    records = _chain(dataset, report)
+    for name in dataset.pointer_names():
+        _moves(dataset, name, report, records)
+    for tag in dataset.tags():
+        record = records.get(tag.target)
+        if record is None or record.digest != tag.digest:
+            path = f"{dataset.folder}/tags/{tag.tag}.json"
+            report.problems.append(Problem(path, "altered", f"v{tag.target} is not the version that it names"))
     return report
 
 
-def _chain(dataset: Dataset, report: VerifyReport) -> None:
+def _chain(dataset: Dataset, report: VerifyReport) -> dict[int, VersionRecord]:
     """All records, also those after the version: a record is proven by the one that comes next."""
+
+    def wrong(record: VersionRecord, number: int) -> str | None:
+        right = record.number == number and record.dataset == dataset.id
+        return None if right else f"it says it is {record.dataset}@v{record.number}"
+
+    return _linked(dataset, f"{dataset.folder}/versions", VersionRecord, wrong, report)
+
+
+def _moves(dataset: Dataset, name: str, report: VerifyReport, versions: Mapping[int, VersionRecord]) -> None:
+    def wrong(entry: PointerRecord, number: int) -> str | None:
+        if entry.number != number or entry.pointer != name:
+            return f"it says it is move {entry.number} of {entry.pointer}"
+        return None if entry.target in versions else f"there is no v{entry.target}"
+
+    _linked(dataset, f"{dataset.folder}/pointers/{name}", PointerRecord, wrong, report)
+
+
+def _linked(
+    dataset: Dataset,
+    folder: str,
+    kind: type[_Linked],
+    wrong: Callable[[_Linked, int], str | None],
+    report: VerifyReport,
+) -> dict[int, _Linked]:
+    """The sound entries of a log. A listing says how long it is: probing for the head stops at a lost entry."""
+    log = NumberedLog(dataset.store, folder)
+    names = (entry.path.rsplit("/", 1)[-1] for entry in dataset.store.list(folder))
+    listed = max((int(match[1]) for name in names if (match := _ENTRY.fullmatch(name))), default=0)
+    found: dict[int, _Linked] = {}
     before: bytes | None = None
-    for each in range(1, dataset.head() + 1):
-        path = dataset.log.path(each)
+    for each in range(1, listed + 1):
+        path = log.path(each)
         try:
             data = dataset.store.get(path)
-            record = VersionRecord.decode(data, where=path)
+            record = kind.decode(data, where=path)
         except (Integrity, NotFound) as error:
-            kind = "missing" if isinstance(error, NotFound) else "altered"
-            report.problems.append(Problem(path, kind, error.message))
+            fault = "missing" if isinstance(error, NotFound) else "altered"
+            report.problems.append(Problem(path, fault, error.message))
             before = None
             continue
         report.records += 1
-        if record.number != each or record.dataset != dataset.id:
-            report.problems.append(Problem(path, "altered", f"it says it is {record.dataset}@v{record.number}"))
+        faults = [wrong(record, each), None if is_canonical(data) else "it is not canonical JSON"]
+        report.problems.extend(Problem(path, "altered", fault) for fault in faults if fault)
         if (each == 1 or before is not None) and record.previous != (record_digest(before) if before else None):
-            blamed = dataset.log.path(each - 1) if each > 1 else path
+            blamed = log.path(each - 1) if each > 1 else path
             report.problems.append(Problem(blamed, "altered", f"{path} names another hash for it"))
-        if canonical(record.model_dump(mode="json")) != data:
-            report.problems.append(Problem(path, "altered", "it is not canonical JSON"))
+        found[each] = record
         before = data
+    return found
 
 
 def _items(version: Version, report: VerifyReport) -> dict[str, AssetRef]:
@@ -134,12 +179,8 @@ def _items(version: Version, report: VerifyReport) -> dict[str, AssetRef]:
                 report.problems.append(Problem(_file_of(error), error.kind, error.message))
                 continue
             where = f"{version.pin} chunk {chunk.first_id}"
-            if leaf_digest(row.digest for row in rows) != chunk.digest or [row.id for row in rows] != sorted(
-                {row.id for row in rows}
-            ):
-                report.problems.append(Problem(where, "altered", "its rows do not hash to its leaf digest"))
-            if leaf_digest((row.content_digest for row in rows), family="content") != chunk.content_digest:
-                report.problems.append(Problem(where, "altered", "its rows do not hash to its content digest"))
+            faults = _wrong_chunk(chunk, rows, last=chunk is version.chunks[-1])
+            report.problems.extend(Problem(where, "altered", fault) for fault in faults)
             for row in rows:
                 report.items += 1
                 report.problems.extend(_wrong(row, version.pin))
@@ -151,6 +192,20 @@ def _items(version: Version, report: VerifyReport) -> dict[str, AssetRef]:
     except Integrity as error:
         report.problems.append(Problem(_file_of(error), error.kind, error.message))
     return found
+
+
+def _wrong_chunk(chunk: Chunk, rows: list[Row], *, last: bool) -> Iterator[str]:
+    """What the snapshot says of a chunk must follow from its rows: search prunes by it."""
+    ids = [row.id for row in rows]
+    if any(one >= other for one, other in pairwise(ids)):
+        yield "its rows are not in the order of their ids"
+    ends = list(cut_rows(ids))
+    if ends != [len(ids)] and not (last and not ends):
+        yield "its rows are not cut where the format cuts them"
+    again = describe(table_of(rows), chunk.files)
+    names = [each.name for each in fields(Chunk) if getattr(again, each.name) != getattr(chunk, each.name)]
+    if names:
+        yield f"the snapshot says otherwise than its rows: {', '.join(names)}"
 
 
 def _wrong(row: Row, pin: str) -> Iterator[Problem]:
