@@ -5,6 +5,9 @@ the id, unless that row is a tombstone (``deleted``). The first file is a base f
 file may serve many chunks. The leaf digest in the snapshot says what the merged rows must be.
 """
 
+# pyarrow makes the functions of pyarrow.compute at run time, so a type checker cannot see them.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import io
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from versioning.errors import Integrity
@@ -25,6 +29,8 @@ _DIGEST = pa.binary(32)
 _TIME = pa.timestamp("us", tz="UTC")
 _BBOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
 _ASSET = pa.struct([("key", pa.string()), ("href", pa.string()), ("sha256", _DIGEST), ("size", pa.int64())])
+
+_REQUIRED = frozenset({"id", "digest", "content_digest", "start_datetime", "end_datetime", "assets", "item"})
 
 _GEO = {
     "version": "1.1.0",
@@ -126,9 +132,24 @@ def decode_rows(data: bytes, *, where: str, columns: Sequence[str] | None = None
         schema = DELTA_SCHEMA if "deleted" in present else ROW_SCHEMA
         names = [name for name in schema.names if columns is None or name in columns or name in {"id", "deleted"}]
         wanted = pa.schema([schema.field(name) for name in names])
-        return file.read(columns=names).select(names).cast(wanted)
+        table = file.read(columns=names).select(names).cast(wanted)
+        _refuse_nulls(table)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise Integrity(f"{where} is not a manifest of format 1: {error}.", hint="Restore it from a mirror.") from error
+    return table
+
+
+def _refuse_nulls(table: pa.Table) -> None:
+    """Only a tombstone may leave columns empty; a foreign file may have the right hash and be wrong."""
+    live = table.filter(pc.invert(table.column("deleted"))) if "deleted" in table.column_names else table
+    for name in _REQUIRED.intersection(live.column_names):
+        column = live.column(name).combine_chunks()
+        parts = [column]
+        if name == "assets":
+            flat = pc.list_flatten(column)
+            parts += [flat, *(pc.struct_field(flat, field.name) for field in _ASSET)]
+        if any(part.null_count for part in parts):
+            raise ValueError(f"the column {name} has nulls")
 
 
 def merge_tables(tables: Sequence[pa.Table], first_id: str, last_id: str) -> pa.Table:

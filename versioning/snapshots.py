@@ -202,6 +202,9 @@ def decode_snapshot(data: bytes, *, where: str) -> list[Chunk]:
         ]
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise Integrity(f"{where} is not a snapshot of format 1: {error}.", hint="Restore it from a mirror.") from error
+    for chunk in chunks:
+        if not chunk.files or any(None in (file.sha256, file.size) for file in chunk.files):
+            raise Integrity(f"{where} lists a chunk without files at {chunk.first_id!r}.")
     for before, after in itertools.pairwise(chunks):
         if before.last_id >= after.first_id:
             raise Integrity(f"{where} lists chunks out of order at {after.first_id!r}.")
