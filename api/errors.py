@@ -1,0 +1,78 @@
+"""Errors as answers: a STAC API error body with a stable code, what is wrong, and the way out. Never a traceback."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from versioning.errors import StacpinError
+
+__all__ = ["add_error_handlers", "problem"]
+
+_log = logging.getLogger(__name__)
+_SERVER_ERROR = 500
+_LONGEST_VALUE = 100
+
+
+def problem(status: int, code: str, description: str, hint: str | None = None, **headers: str) -> JSONResponse:
+    """An error answer: ``{"code", "description", "hint"?}``."""
+    body = {"code": code, "description": description}
+    if hint:
+        body["hint"] = hint
+    return JSONResponse(body, status_code=status, headers={"Cache-Control": "no-store", **headers})
+
+
+def add_error_handlers(app: FastAPI, *, hide: str) -> None:
+    """Answer every error of the application with :func:`problem`.
+
+    Parameters
+    ----------
+    app
+        The application.
+    hide
+        The catalog's address, which is the operator's business: texts say ``the catalog`` in its place.
+    """
+
+    def public(text: str) -> str:
+        return text.replace(hide, "the catalog") if hide else text
+
+    def refused(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, StacpinError)
+        if error.http_status >= _SERVER_ERROR:
+            _log.error("%s: %s", error.kind, error)
+        hint = public(error.hint) if error.hint else None
+        return problem(error.http_status, error.kind, public(error.message), hint)
+
+    def invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return problem(HTTPStatus.BAD_REQUEST, "invalid-input", "; ".join(_told(entry) for entry in error.errors()[:5]))
+
+    def http(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        return problem(error.status_code, code, str(error.detail), **(error.headers or {}))
+
+    def unexpected(request: Request, error: Exception) -> JSONResponse:
+        _log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(_SERVER_ERROR, "error", "The server failed at this request; its log says why.")
+
+    app.add_exception_handler(StacpinError, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _told(entry: Any) -> str:
+    """One validation error in words: where, what, and the value, shortened."""
+    place = ".".join(str(part) for part in entry.get("loc", ()) if part not in {"body", "query", "path"}) or "the body"
+    if entry.get("type") == "extra_forbidden":
+        return f"{place} is not a parameter of this route"
+    value = entry.get("input")
+    shown = f" (it is {ascii(value)[:_LONGEST_VALUE]})" if isinstance(value, str | int | float) else ""
+    return f"{place}: {entry.get('msg')}{shown}"

@@ -1,0 +1,128 @@
+"""What wraps every request: the public address, HEAD, the size of bodies, and ETags of compressed answers."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import problem
+
+__all__ = ["BodyLimit", "EncodedETags", "HeadAsGet", "PublicUrl", "is_head"]
+
+_HEAD = "stacpin.head"
+_ENCODED = re.compile(r'-(?:br|gzip)"')
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether the request was HEAD and is answered as GET, so that a body need not be made."""
+    return bool(scope.get(_HEAD))
+
+
+class HeadAsGet:
+    """Answers HEAD on every GET route, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        ended = False
+
+        async def without_body(message: Message) -> None:
+            nonlocal ended
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif message["type"] == "http.response.body" and not ended:
+                ended = True
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self.app({**scope, "method": "GET", _HEAD: True}, receive, without_body)
+
+
+class BodyLimit:
+    """Refuses bodies above a size, whether or not they say their length."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+            await self.app(scope, receive, send)
+            return
+        # Read before the application runs, so that no half-read body reaches its parser.
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self.limit:
+                answer = problem(413, "too-large", f"The body is larger than {self.limit:,} bytes.", "Send less.")
+                await answer(scope, receive, send)
+                return
+            if not message.get("more_body", False):
+                break
+        pending: list[Message] = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
+
+        async def replay() -> Message:
+            return pending.pop() if pending else await receive()
+
+        await self.app(scope, replay, send)
+
+
+class EncodedETags:
+    """Gives a compressed answer an ETag of its own (RFC 9110, 8.8.3), and understands it when it comes back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        asked = Headers(scope=scope).get("if-none-match", "")
+        suffixes = {match.group() for match in _ENCODED.finditer(asked)}
+        if suffixes:
+            plain = [(k, _ENCODED.sub('"', v.decode("latin-1")).encode("latin-1") if k == b"if-none-match" else v)
+                     for k, v in scope["headers"]]  # fmt: skip
+            scope = {**scope, "headers": plain}
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                etag, encoding = headers.get("etag"), headers.get("content-encoding")
+                if etag and encoding in {"br", "gzip"} and not etag.startswith("W/"):
+                    headers["etag"] = f'{etag[:-1]}-{encoding}"'
+                elif etag and message["status"] == 304 and len(suffixes) == 1:  # noqa: PLR2004 - Not Modified
+                    headers["etag"] = f"{etag[:-1]}{next(iter(suffixes))}"
+            await send(message)
+
+        await self.app(scope, receive, named)
+
+
+class PublicUrl:
+    """Makes requests look as if they came to the public address, so that every link is made with it."""
+
+    def __init__(self, app: ASGIApp, url: str) -> None:
+        self.app = app
+        parts = urlsplit(url)
+        self.scheme, self.host, self.path = parts.scheme, parts.netloc, parts.path.rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http":
+            headers = [(key, value) for key, value in scope["headers"] if key != b"host"]
+            headers.append((b"host", self.host.encode("latin-1")))
+            scope = {**scope, "scheme": self.scheme, "headers": headers, "root_path": self.path}
+        await self.app(scope, receive, send)

@@ -1,0 +1,57 @@
+"""What the API is told: which catalog, under which address, and its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+__all__ = ["ApiSettings"]
+
+
+class ApiSettings(BaseModel):
+    """Settings of one API; nothing is read from the environment, so two can live in one process.
+
+    ``public_url`` is the address that clients use, where a proxy stands in front; otherwise links are made from the
+    ``Host`` header. ``proxy_headers`` trusts ``Forwarded`` and ``X-Forwarded-*``: only where every request passes a proxy
+    that sets them, since answers are cached by others and a forged address would stay in their caches.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    catalog: str
+    title: str = ""
+    description: str = "Pinned geospatial datasets: every version is an immutable STAC Collection."
+    public_url: str | None = None
+    root_path: str = ""
+    proxy_headers: bool = False
+    browser_dir: Path | None = None
+    browser_options: dict[str, Any] = Field(default_factory=dict)
+    max_limit: int = Field(default=10_000, ge=1)
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
+    max_diff_items: int = Field(default=200_000, ge=1)
+
+    @field_validator("public_url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+            raise ValueError(f"public_url {value!r} is not an address such as https://example.org/stac")
+        return value.rstrip("/")
+
+    @field_validator("root_path")
+    @classmethod
+    def _rooted(cls, value: str) -> str:
+        plain = value.rstrip("/")
+        if plain and not plain.startswith("/"):
+            raise ValueError(f"root_path {value!r} must begin with /")
+        return plain
+
+    @property
+    def browser(self) -> Path:
+        """The folder of the built STAC Browser."""
+        return self.browser_dir or Path(__file__).resolve().parent / "browser" / "dist"

@@ -1,0 +1,76 @@
+"""The addresses of everything that the API serves, absolute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+
+from versioning.version import Version
+
+__all__ = ["Urls", "link"]
+
+GEOJSON = "application/geo+json"
+JSON = "application/json"
+
+
+def link(rel: str, href: str, media_type: str = JSON, title: str | None = None) -> dict[str, str]:
+    """A STAC link object."""
+    made = {"rel": rel, "href": href, "type": media_type}
+    if title is not None:
+        made["title"] = title
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Addresses below one base, which has no slash at its end."""
+
+    base: str
+
+    @classmethod
+    def of(cls, request: Request) -> Urls:
+        """The addresses as the client of a request sees them."""
+        return cls(str(request.base_url).rstrip("/"))
+
+    def to(self, *parts: str, params: Iterable[tuple[str, str]] = ()) -> str:
+        """An address below the base; the parts are quoted."""
+        path = "/".join(quote(part, safe=":+=,@") for part in parts)
+        text = urlencode(list(params), safe=":/,")
+        return f"{self.base}/{path}" + (f"?{text}" if text else "")
+
+    @property
+    def root(self) -> str:
+        """The landing page."""
+        return f"{self.base}/"
+
+    @property
+    def search(self) -> str:
+        """The search."""
+        return self.to("search")
+
+    def collection(self, version: Version) -> str:
+        """A version's collection."""
+        return self.to("collections", version.collection_id)
+
+    def items(self, version: Version) -> str:
+        """A version's items."""
+        return self.to("collections", version.collection_id, "items")
+
+    def item(self, version: Version, item_id: str) -> str:
+        """An item of a version."""
+        return self.to("collections", version.collection_id, "items", item_id)
+
+    def history(self, dataset: str) -> str:
+        """All versions of a dataset."""
+        return self.to("collections", dataset, "versions")
+
+    def item_history(self, dataset: str, item_id: str) -> str:
+        """All revisions of an item."""
+        return self.to("collections", dataset, "items", item_id, "versions")
+
+    def asset(self, href: str) -> str:
+        """An asset's address: below the base for objects of the catalog, as it is for what is referenced in place."""
+        return f"{self.base}/{href}" if href.startswith("objects/") else href
