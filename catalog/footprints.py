@@ -38,7 +38,7 @@ _PARTS = 64
 # An edge is bent where the projected one leaves its chord by more than this part of its length: for a Sentinel-2 tile
 # of 10,980 pixels that is one pixel.
 _BEND = 1e-4
-# At 33 x 33 points the hull of a full disk lost 7 degrees at its rim, at 129 x 129 (30 ms) it loses 2.
+# At 33 x 33 points the hull of a full disk loses 16 degrees at its rim, at 129 x 129 (30 ms) it loses 4.
 _INNER = 129
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 _FULL_TURN = 360.0

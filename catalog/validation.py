@@ -86,9 +86,10 @@ def check_document(document: Mapping[str, Any], schema_dir: Path | None = None) 
     found = _validate(document, str(kind), schema_dir)
     if found.errors:
         what = "item" if kind == "Feature" else "collection"
-        more = f" (and {len(found.errors) - 1} more)" if len(found.errors) > 1 else ""
+        first, *others = found.errors
+        more = f" (and {len(others)} more)" if others else ""
         raise InvalidInput(
-            f"{what} {str(document.get('id'))[:200]} is not valid STAC: {found.errors[0]}{more}.",
+            f"{what} {str(document.get('id'))[:200]} is not valid STAC: {first}{more}.",
             hint="Correct the value in the recipe's metadata or in the source.",
             kind="invalid-stac",
         )
