@@ -165,9 +165,12 @@ def open_raster(path: Path, *, crs: str | None = None, limits: RasterLimits | No
     limits = limits or RasterLimits()
     real, head = _peek(path)
     declared = parse_crs(crs, what=f"the declared CRS of {path.name},") if crs is not None else None
-    driver = _driver(path, real, head)
-    vrt = read_vrt(real) if driver == "VRT" else None
-    options: dict[str, Any] = GDAL_OPTIONS | _sidecars(path, driver, (real, *(vrt.sources if vrt else ())))
+    try:
+        driver = _driver(path, real, head)
+        vrt = read_vrt(real) if driver == "VRT" else None
+        options: dict[str, Any] = GDAL_OPTIONS | _sidecars(path, driver, (real, *(vrt.sources if vrt else ())))
+    except OSError as error:
+        raise StorageUnavailable(f"{path}: {error}.", hint="Check that its files can be read.") from error
     with rasterio.Env(**options), raster_errors(path, real):
         with warnings.catch_warnings():
             # refused below, with a hint
@@ -212,6 +215,8 @@ def raster_errors(path: Path, real: Path | None = None) -> Iterator[None]:
             f"{path}: not readable: {reason[:300]}.", hint="The file is damaged or incomplete: fetch it again."
         ) from error
     except OSError as error:
+        if error.filename is None or Path(error.filename) != real:
+            raise  # another file's, from the caller's own block
         raise StorageUnavailable(f"{path}: {error.strerror or error}.", hint="Try again.") from error
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.transform import Affine
@@ -161,7 +161,12 @@ def write_stage(raster: Raster, content: dict[str, Any], stage: Path, warp: Warp
     if warp is None:
         _copy(raster, content, stage, raster.dataset)
         return content
-    masked = content["nodata"][0] is None and not content["alpha"]
+    if content["mask"] is not None and (content["nodata"][0] is not None or content["alpha"]):
+        # the warper heeds one of them only
+        raise InvalidInput(
+            f"{raster.path} has a mask beside nodata or alpha, and cannot be resampled with both.",
+            hint="Keep one of them: write nodata where the mask says so, or drop the nodata value.",
+        )
     with raster_errors(raster.path, raster.files[0]):
         vrt = WarpedVRT(
             raster.dataset,
@@ -173,8 +178,7 @@ def write_stage(raster: Raster, content: dict[str, Any], stage: Path, warp: Warp
             resampling=Resampling[warp.resampling],
             tolerance=_TOLERANCE,
             warp_mem_limit=_WARP_MEGABYTES,
-            # pixels outside the source need a mark: its nodata or alpha, or else a mask
-            add_alpha=masked,
+            add_alpha=_masked(content, warp),
         )
     with vrt:
         _copy(raster, content | {"gcps": None, "rpcs": None}, stage, vrt, warp)
@@ -196,22 +200,28 @@ def _check_storable(raster: Raster, content: dict[str, Any]) -> None:
 def _copy(
     raster: Raster, content: dict[str, Any], stage: Path, source: DatasetReader | WarpedVRT, warp: Warp | None = None
 ) -> None:
-    masked = _masked(content, source, warp)
+    masked = _masked(content, warp)
     with _written(stage), rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"), _create(raster, content, stage, warp) as out:
         for window in _pieces(out):
             with raster_errors(raster.path, raster.files[0]):
                 values = source.read(indexes=list(raster.dataset.indexes), window=window)
-                mask = source.read_masks(1, window=window) if masked else None
+                mask = _read_mask(source, window, warp) if masked else None
             shape, dtype = values.shape, values.dtype
             out.write(canonical_pixels(values, out.dtypes[0]).view(dtype).reshape(shape), window=window)
             if mask is not None:
                 out.write_mask(mask != 0, window=window)
 
 
-def _masked(content: dict[str, Any], source: DatasetReader | WarpedVRT, warp: Warp | None) -> bool:
+def _masked(content: dict[str, Any], warp: Warp | None) -> bool:
+    """Whether the stage gets a mask: pixels outside the source need a mark where no nodata or alpha gives one."""
     if warp is None:
         return content["mask"] is not None
-    return MaskFlags.nodata not in source.mask_flag_enums[0] and not content["alpha"]
+    return content["nodata"][0] is None and not content["alpha"]
+
+
+def _read_mask(source: DatasetReader | WarpedVRT, window: Window, warp: Warp | None) -> np.ndarray:
+    # GDAL takes an alpha band for the others' mask only in rasters of two or four bands, so it is read by number
+    return source.read_masks(1, window=window) if warp is None else source.read(source.count, window=window)
 
 
 def _create(raster: Raster, content: dict[str, Any], stage: Path, warp: Warp | None) -> DatasetWriter:

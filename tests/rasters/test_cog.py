@@ -118,7 +118,11 @@ def test_every_dtype_survives(make, pixels, target, dtype, bands):
 
 def test_rpcs_survive(make, target):
     c = [0.0, 1.0, 0.5] + [0.0] * 17
-    rpc = RPC(100, 50, 10, 5, c, c, 35, 45, c, c, 45, 35, err_bias=1.5, err_rand=None)
+    rpc = RPC(
+        height_off=100, height_scale=50, lat_off=10, lat_scale=5, line_den_coeff=c, line_num_coeff=c, line_off=35,
+        line_scale=35, long_off=20, long_scale=5, samp_den_coeff=c, samp_num_coeff=c, samp_off=45, samp_scale=45,
+        err_bias=1.5, err_rand=None,
+    )  # fmt: skip
     source = make("a.tif", crs=None, transform=None, rpcs=rpc)
     result = to_cog(source, target)
     assert result.source_digest == result.digest
@@ -187,6 +191,21 @@ def test_warp(make, pixels, target, nodata):
         assert not valid.all()  # the corners outside the source are marked
     to_cog(source, target, target_crs="EPSG:4326", resampling="bilinear")
     assert target.read_bytes() == first
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 5])
+def test_warped_masks(make, pixels, target, bands):
+    half = np.zeros((70, 90), bool)
+    half[:, 45:] = True
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        source = make("a.tif", pixels("uint8", (bands, 70, 90)), after=lambda out: out.write_mask(half))
+        both = make("b.tif", nodata=1, after=lambda out: out.write_mask(half))
+    to_cog(source, target, target_crs="EPSG:4326")
+    with rasterio.open(target) as cog:
+        assert cog.count == bands
+        assert 0.4 < (cog.read_masks(bands) != 0).mean() < 0.55
+    with pytest.raises(InvalidInput, match="mask beside nodata"):
+        to_cog(both, target, target_crs="EPSG:4326")
 
 
 def test_warp_agrees_with_the_source(make, target):
@@ -302,14 +321,17 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
-@pytest.mark.parametrize("crs", ["EPSG:32618", "EPSG:32617"])
-def test_memory_is_bounded(make, target, crs):
-    source = make("large.tif", np.zeros((4, 6000, 6000), "uint16"), compress="deflate", tiled=True)
+@pytest.mark.parametrize(
+    ("crs", "shape", "dtype"),
+    [("EPSG:32618", (1, 20_000, 20_000), "uint8"), ("EPSG:32617", (11, 3000, 3000), "float32")],
+)
+def test_memory_is_bounded(make, target, crs, shape, dtype, bound):
+    source = make("large.tif", np.zeros(shape, dtype), compress="deflate", tiled=True)
     run = subprocess.run(
         [sys.executable, "-c", MEASURE, str(source), str(target), crs],
         capture_output=True, text=True, check=True, cwd=REPOSITORY,
     )  # fmt: skip
-    assert float(run.stdout) < 280  # the raster is 288 MB
+    assert float(run.stdout) < bound  # measured: 163 and 261 MB, for rasters of 400 MB
 
 
 @pytest.mark.parametrize(
