@@ -2,7 +2,8 @@
 
 A CRS is named by its authority code (``EPSG:32616``), or, where PROJ's database knows none, by its PROJJSON without
 the members that describe and do not define (ids, usages, remarks), as JSON with sorted keys. ``OGC:CRS84`` and
-``EPSG:4326`` are one CRS here, since coordinates are x, y (longitude, latitude) in every format that is read.
+``EPSG:4326`` are one CRS here, since coordinates are x, y (longitude, latitude) in every format that is read, and so is
+``EPSG:4979``, its form with heights.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["WGS84", "Crs", "geojson_crs_name", "parse_crs", "projjson", "to_pyproj"]
 
-_SAME = {"OGC:CRS84": "EPSG:4326", "OGC:CRS83": "EPSG:4269", "OGC:CRS27": "EPSG:4267", "OGC:CRS84H": "EPSG:4979"}
+_SAME = {
+    "OGC:CRS84": "EPSG:4326",
+    "OGC:CRS83": "EPSG:4269",
+    "OGC:CRS27": "EPSG:4267",
+    # GDAL calls GeoJSON with heights EPSG:4979; RFC 7946 has one CRS for both, and z says itself whether it is there
+    "OGC:CRS84h": "EPSG:4326",
+    "OGC:CRS84H": "EPSG:4326",
+    "EPSG:4979": "EPSG:4326",
+}
 _DESCRIBING = frozenset({"id", "ids", "usages", "scope", "area", "bbox", "remarks", "$schema", "vertical_extent"})
 _URN = re.compile(r"^(?:urn:(?:ogc|x-ogc):def:crs:)?([A-Za-z]+):(?:[0-9.]*:)?([A-Za-z0-9]+)$")
 _HINT = "Declare it in the recipe, for example `crs: EPSG:32616`."

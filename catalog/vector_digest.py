@@ -103,7 +103,9 @@ def vector_digest(
         opened = open_vectors(source, crs=crs, layer=layer)
         pieces, system, declared = opened.batches(), opened.crs, opened.precision
     step = step_of(system, precision if precision is not None else declared)
-    found = [digest for piece in pieces for digest in feature_digests(piece, step)]
+    found = bytearray()
+    for piece in pieces:
+        found += b"".join(feature_digests(piece, step))
     return digest_of_features(found, system, step)
 
 
@@ -143,10 +145,12 @@ def feature_digest(geometry: bytes, properties: bytes) -> bytes:
     return hashlib.sha256(_FEATURE + len(geometry).to_bytes(8) + geometry + properties).digest()
 
 
-def digest_of_features(digests: list[bytes], crs: Crs, step: float) -> str:
-    """The digest of a set of features from theirs, in any order (6. of the definition)."""
+def digest_of_features(digests: bytes | bytearray, crs: Crs, step: float) -> str:
+    """The digest of a set of features from theirs, joined in any order (6. of the definition)."""
     name = crs.name.encode()
-    total = hashlib.sha256(_VECTORS + struct.pack(">I", len(name)) + name + struct.pack(">dQ", step, len(digests)))
-    words = np.frombuffer(b"".join(digests), dtype=">u8").reshape(-1, 4)
+    total = hashlib.sha256(
+        _VECTORS + struct.pack(">I", len(name)) + name + struct.pack(">dQ", step, len(digests) // 32)
+    )
+    words = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
     total.update(words[np.lexsort(words.T[::-1])].tobytes())
     return f"v1:{total.hexdigest()}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,16 +152,27 @@ def _walk(path: Path, *, skip_features: bool) -> Iterator[tuple[str, Any]]:
 
 def find_crs_member(path: Path) -> tuple[bool, Any]:
     """Whether the file has a ``crs`` member at its top, and its value; wherever it stands."""
-    with path.open("rb") as stream:
-        if not stream.seek(0, 2):
-            raise InvalidInput(f"{path}: the file is empty.", kind="truncated")
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(b'"crs"') < 0 and content.find(b"\\u00") < 0:  # "crs" may be spelt with escapes
-                return False, None
+    if not _may_contain(path, (b'"crs"', b"\\u00")):  # a key may be spelt with escapes
+        return False, None
     for key, value in _walk(path, skip_features=True):
         if key == "crs":
             return True, value
     return False, None
+
+
+def _may_contain(path: Path, words: tuple[bytes, ...]) -> bool:
+    """A look at the bytes costs a hundredth of decoding them, and most files have no such member."""
+    kept = max(map(len, words))
+    end = b""
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            window = end + chunk
+            if any(word in window for word in words):
+                return True
+            end = window[-kept:]
+    if not end:
+        raise InvalidInput(f"{path}: the file is empty.", kind="truncated")
+    return False
 
 
 def iter_geojson(path: Path) -> Iterator[tuple[Any, dict[str, Any], Any]]:

@@ -200,7 +200,7 @@ def _normalise(features: Features, step: float) -> tuple[Features, list[Column],
         step,
     )
     columns = [infer_column(name, values) for name, values in ordered.columns.items()]
-    return ordered, [column for column in columns if column], digest_of_features(digests, features.crs, step)
+    return ordered, [column for column in columns if column], digest_of_features(b"".join(digests), features.crs, step)
 
 
 def _runs(values: list[bytes]) -> list[tuple[int, int]]:
