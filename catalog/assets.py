@@ -85,7 +85,7 @@ def raster_asset(
     ref: ObjectRef,
     *,
     digest: str,
-    source: str | None = None,
+    source: Mapping[str, Any] | None = None,
     roles: Sequence[str] = ("data",),
     title: str | None = None,
     band_names: Sequence[str] | None = None,
@@ -102,7 +102,7 @@ def raster_asset(
     digest
         Its content digest, ``r1:…``.
     source
-        What it was derived from, as ``pin:source``.
+        What it was derived from, as ``pin:source``: ``inputs`` (content digests), ``step`` and its ``parameters``.
     roles, title
         As STAC has them.
     band_names
@@ -140,7 +140,7 @@ def labels_asset(
     footprint: Mapping[str, Any] | None,
     native_bbox: Sequence[float] | None = None,
     classes: Mapping[str, Sequence[str | float | bool]] | None = None,
-    source: str | None = None,
+    source: Mapping[str, Any] | None = None,
     title: str | None = None,
     description: str | None = None,
     tasks: Sequence[str] = (),
@@ -203,7 +203,7 @@ def opaque_asset(
     roles: Sequence[str] = ("metadata",),
     title: str | None = None,
     digest: str | None = None,
-    source: str | None = None,
+    source: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> AssetPart:
     """The asset of a file that is kept as it is: point clouds, metadata, thumbnails. Its content is its bytes.
@@ -222,7 +222,7 @@ def opaque_asset(
 
 
 def _asset(
-    ref: ObjectRef, media_type: str, *, digest: str, source: str | None, roles: Sequence[str], title: str | None
+    ref: ObjectRef, media_type: str, *, digest: str, source: Mapping[str, Any] | None, roles: Sequence[str], title: str | None
 ) -> dict[str, Any]:
     asset: dict[str, Any] = {
         "href": ref.href,

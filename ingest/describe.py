@@ -1,0 +1,136 @@
+"""From made files to STAC: parts of items, items, and the dataset's declared metadata."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from catalog.assets import COG, PARQUET, AssetPart, labels_asset, opaque_asset, raster_asset
+from catalog.footprints import from_geojson
+from catalog.items import build_item
+from ingest.convert import Made
+from ingest.plan import PlannedAsset, PlannedItem
+from ingest.recipe import Band, Layer, Recipe
+from versioning.digests import parse_multihash
+from versioning.objects import ObjectRef
+
+__all__ = ["collection_of", "item_of", "kept_part", "part_of", "software", "stored_ref"]
+
+_LABEL = "label:"
+_PACKAGES = ("stacpin", "rasterio", "rio-cogeo", "pyogrio", "pyproj", "shapely", "pyarrow")
+
+
+def stored_ref(asset: Mapping[str, Any]) -> ObjectRef:
+    """The object that a stored asset names."""
+    return ObjectRef(asset["href"], parse_multihash(asset["file:checksum"]), asset["file:size"])
+
+
+def part_of(asset: PlannedAsset, path: Path, ref: ObjectRef, digest: str, made: Made | None) -> AssetPart:
+    """The part of an item that a file is, whether it was just made or is the parent's."""
+    layer = asset.source.settings
+    if layer.kind == "raster":
+        return raster_asset(
+            path,
+            ref,
+            digest=digest,
+            source=asset.lineage,
+            roles=layer.roles or ("data",),
+            title=layer.title,
+            band_names=[band if isinstance(band, str) else band.name for band in layer.bands] or None,
+            extra=_extra(layer),
+        )
+    if layer.kind == "labels" and made is not None and made.labels is not None:
+        labels = made.labels
+        properties = labels["properties"]
+        wanted = layer.label.properties
+        return labels_asset(
+            path,
+            ref,
+            digest=digest,
+            source=asset.lineage,
+            count=labels["count"],
+            geometry_types=labels["geometry_types"],
+            columns={name: each["kind"] for name, each in properties.items()},
+            crs=labels["crs"],
+            footprint=labels["footprint"],
+            native_bbox=labels["native_bbox"],
+            classes={
+                name: properties[name]["values"] for name in wanted or () if properties.get(name, {}).get("values")
+            },
+            title=layer.title,
+            description=layer.label.description or None,
+            tasks=layer.label.tasks,
+            methods=layer.label.methods,
+            extra=_extra(layer),
+        )
+    return opaque_asset(path, ref, roles=layer.roles or ("metadata",), title=layer.title, extra=_extra(layer))
+
+
+def kept_part(parent: Mapping[str, Any], geometry: Mapping[str, Any] | None) -> AssetPart:
+    """The part that an asset of an unchanged item was in the parent version."""
+    place = from_geojson(geometry) if geometry is not None else None
+    label = {name: value for name, value in parent.items() if name.startswith(_LABEL)}
+    return AssetPart(dict(parent), place, label)
+
+
+def item_of(item: PlannedItem, parts: Mapping[str, AssetPart]) -> dict[str, Any]:
+    """The stored item."""
+    return build_item(item.source.id, parts, properties=item.source.properties)
+
+
+def _extra(layer: Layer) -> dict[str, Any]:
+    extra: dict[str, Any] = {} if layer.description is None else {"description": layer.description}
+    if any(isinstance(band, Band) for band in layer.bands):
+        extra["bands"] = [_band(band) for band in layer.bands]
+    return extra
+
+
+def _band(band: Band | str) -> dict[str, Any]:
+    if isinstance(band, str):
+        return {}
+    named = {"eo:common_name": band.common_name, "description": band.description}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def collection_of(recipe: Recipe, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The dataset's declared metadata: what the recipe says, and which assets its items may have."""
+    keys = sorted({(key, asset.get("type", "")) for item in items for key, asset in item["assets"].items()})
+    by_layer = recipe.layers
+    declared: dict[str, Any] = {
+        "title": recipe.title or recipe.dataset,
+        "description": recipe.description or f"{recipe.title or recipe.dataset}, pinned by stacpin.",
+        "license": recipe.license,
+        "keywords": recipe.keywords,
+        "providers": [provider.model_dump(exclude_none=True) for provider in recipe.providers],
+        "pin:layers": {name: layer.kind for name, layer in sorted(by_layer.items())},
+        "item_assets": {key: _item_asset(key, kind, by_layer) for key, kind in keys},
+    }
+    if recipe.crs is not None:
+        declared["pin:crs"] = recipe.crs
+    return {name: value for name, value in declared.items() if value not in ([], {})}
+
+
+def _item_asset(key: str, media_type: str, layers: Mapping[str, Layer]) -> dict[str, Any]:
+    layer = layers.get(key)
+    roles = {COG: ["data"], PARQUET: ["labels", "labels-vector"]}.get(media_type, ["metadata"])
+    found: dict[str, Any] = {"type": media_type, "roles": (layer.roles if layer else None) or roles}
+    if layer is not None and layer.title:
+        found["title"] = layer.title
+    return found
+
+
+def software() -> dict[str, str]:
+    """What made the files: it belongs to the version's record, never to an item."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    import pyproj
+    import rasterio
+
+    return found | {"gdal": rasterio.__gdal_version__, "proj": pyproj.proj_version_str}

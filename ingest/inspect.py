@@ -1,0 +1,121 @@
+"""What a source is, before anything is made of it: its content digest, its CRS, the files that take part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest.cache import DigestCache, fingerprint
+from versioning.errors import NotFound
+from versioning.objects import hash_file
+
+if TYPE_CHECKING:
+    from rasterio.crs import CRS
+
+__all__ = ["Inspection", "content_digest", "inspect_labels", "inspect_opaque", "inspect_raster"]
+
+_SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+_GDAL = "tif tiff vrt asc xyz grib grib2 grb grb2 jp2 img dt0 dt1 dt2 nc raw bil bsq bip"
+_RASTERS = frozenset(f".{suffix}" for suffix in _GDAL.split(" "))
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A source as it came.
+
+    Attributes
+    ----------
+    fingerprint
+        Digest over the bytes of all files that take part, and how they are read.
+    digest
+        Content digest: ``r1:``, ``v1:`` or ``b1:``.
+    crs
+        Authority code, or another text that names the CRS; None for opaque files.
+    size
+        Bytes of all files that take part.
+    """
+
+    path: Path
+    fingerprint: str
+    digest: str
+    crs: str | None
+    size: int
+
+
+def inspect_raster(path: Path, cache: DigestCache, *, crs: str | None = None) -> Inspection:
+    """Inspect a raster; its pixels are decoded only if its bytes are new."""
+    from catalog.raster_digest import raster_digest_of
+    from catalog.rasters import open_raster
+
+    with open_raster(path, crs=crs) as raster:
+        key = fingerprint(raster.files, "raster", crs)
+        digest = cache.get(key)
+        if digest is None:
+            digest = raster_digest_of(raster)
+            cache.put(key, digest)
+        return Inspection(path, key, digest, _crs_name(raster.crs), _size(raster.files))
+
+
+def inspect_labels(
+    path: Path, cache: DigestCache, *, crs: str | None = None, layer: str | None = None, precision: float | None = None
+) -> Inspection:
+    """Inspect a vector file."""
+    from catalog.vector_digest import vector_digest
+    from catalog.vectors import open_vectors
+
+    files = [path]
+    if path.suffix.lower() == ".shp":
+        files = sorted(each for each in path.parent.glob(f"{path.stem}.*") if each.suffix.lower() in _SHAPEFILE)
+    key = fingerprint(files, "labels", crs, layer, None if precision is None else repr(precision))
+    source = open_vectors(path, crs=crs, layer=layer)
+    digest = cache.get(key)
+    if digest is None:
+        digest = vector_digest(path, crs=crs, layer=layer, precision=precision)
+        cache.put(key, digest)
+    return Inspection(path, key, digest, source.crs.name, _size(files))
+
+
+def inspect_opaque(path: Path) -> Inspection:
+    """Inspect a file that is kept as it is: its content is its bytes."""
+    digest = hash_file(path).hex()
+    return Inspection(path, digest, f"b1:{digest}", None, path.stat().st_size)
+
+
+def content_digest(
+    path: Path, cache: DigestCache, *, crs: str | None = None, layer: str | None = None, precision: float | None = None
+) -> str:
+    """The content digest of any file: vectors and rasters by their suffix, everything else by its bytes.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    InvalidInput
+        If a file with the suffix of a raster or of vectors is neither.
+    """
+    from catalog.vectors import SUFFIXES
+
+    if not path.is_file():
+        raise NotFound(f"{path} does not exist, or is not a file.", hint="Check the path.")
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return inspect_labels(path, cache, crs=crs, layer=layer, precision=precision).digest
+    if suffix in _RASTERS:
+        return inspect_raster(path, cache, crs=crs).digest
+    return inspect_opaque(path).digest
+
+
+def _crs_name(crs: CRS | None) -> str:
+    """The CRS as people write it; a raster that is placed by RPCs alone is placed on WGS 84."""
+    from catalog.crs_identity import crs_identity
+
+    if crs is None:
+        return "EPSG:4326"
+    identity = crs_identity(crs)
+    return identity if isinstance(identity, str) else crs.to_wkt()
+
+
+def _size(files: Sequence[Path]) -> int:
+    return sum(file.stat().st_size for file in files)

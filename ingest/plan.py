@@ -1,0 +1,251 @@
+"""The plan of a run: which items change and what has to be made for them. It can be read before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ingest.cache import DigestCache
+from ingest.inspect import Inspection, inspect_labels, inspect_opaque, inspect_raster
+from ingest.recipe import Recipe
+from ingest.sources import SourceAsset, SourceItem
+from versioning.errors import InvalidInput, StacpinError
+from versioning.events import Listener, Progress, silent
+from versioning.version import Version
+
+__all__ = ["Plan", "PlannedAsset", "PlannedItem", "Refusal", "make_plan"]
+
+Action = Literal["convert", "reuse"]
+State = Literal["new", "changed", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedAsset:
+    """One asset to be made.
+
+    Attributes
+    ----------
+    target_crs
+        The CRS it shall have.
+    lineage
+        ``pin:source`` of an asset that is derived (warped, reprojected), else None.
+    parent
+        The parent version's asset of that item and key, else None.
+    action
+        ``reuse`` where the parent's bytes serve as they are.
+    """
+
+    source: SourceAsset
+    inspection: Inspection
+    target_crs: str | None
+    lineage: dict[str, Any] | None
+    parent: dict[str, Any] | None
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedItem:
+    """One item to be made.
+
+    ``unchanged`` means that its sources are; its metadata may differ all the same. ``geometry`` is the parent item's.
+    """
+
+    source: SourceItem
+    assets: dict[str, PlannedAsset]
+    state: State
+    geometry: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A source that was refused, and why."""
+
+    item: str
+    path: str
+    kind: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run will do."""
+
+    dataset: str
+    parent: Version | None
+    items: list[PlannedItem] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+
+    def count(self, state: State) -> int:
+        """How many items are in a state."""
+        return sum(item.state == state for item in self.items)
+
+    @property
+    def changes(self) -> bool:
+        """Whether any source is new, changed or gone."""
+        return bool(self.removed) or any(item.state != "unchanged" for item in self.items)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan for ``--json`` and for the staging area."""
+        return {
+            "dataset": self.dataset,
+            "parent": self.parent.pin if self.parent else None,
+            "new": self.count("new"),
+            "changed": self.count("changed"),
+            "unchanged": self.count("unchanged"),
+            "removed": self.removed,
+            "refused": [refusal_dict(each) for each in self.refused],
+            "items": [_item_dict(item) for item in self.items],
+        }
+
+
+def refusal_dict(refusal: Refusal) -> dict[str, Any]:
+    """A refusal for ``--json``, the quarantine and the version's record."""
+    return {name: getattr(refusal, name) for name in Refusal.__slots__}
+
+
+def _item_dict(item: PlannedItem) -> dict[str, Any]:
+    return {
+        "id": item.source.id,
+        "state": item.state,
+        "assets": {
+            key: {
+                "source": str(asset.source.path),
+                "digest": asset.inspection.digest,
+                "crs": asset.inspection.crs,
+                "target_crs": asset.target_crs,
+                "action": asset.action,
+            }
+            for key, asset in item.assets.items()
+        },
+    }
+
+
+def make_plan(
+    recipe: Recipe,
+    items: list[SourceItem],
+    parent: Version | None,
+    *,
+    cache: DigestCache,
+    workers: int = 2,
+    on_event: Listener = silent,
+) -> Plan:
+    """Inspect all sources and compare them with the parent version.
+
+    Raises
+    ------
+    InvalidInput
+        If a source is refused and the recipe does not say ``on_error: quarantine``, or if the sources' CRSs differ and
+        the recipe names none.
+    """
+    plan = Plan(recipe.dataset, parent)
+    assets = [(item, asset) for item in items for asset in item.assets.values()]
+    on_event(Progress("plan", 0, len(assets), "files"))
+    inspected: dict[Path, Inspection] = {}
+    refused: dict[str, Refusal] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        pending = [(item, asset, pool.submit(_inspect, asset, cache)) for item, asset in assets]
+        for done, (item, asset, future) in enumerate(pending, start=1):
+            try:
+                inspected[asset.path] = future.result()
+            except StacpinError as error:
+                if recipe.on_error == "stop":
+                    pool.shutdown(cancel_futures=True)
+                    raise
+                refused[item.id] = Refusal(item.id, str(asset.path), error.kind, error.message, error.hint)
+            on_event(Progress("plan", done, len(assets), "files", asset.path.name))
+    whole = [item for item in items if item.id not in refused]
+    common = _common_crs(recipe, whole, inspected)
+    before = {row.id: row.parse() for row in parent.rows()} if parent else {}
+    plan.items = [_plan_item(item, inspected, common, before.get(item.id)) for item in whole]
+    # What was refused this time is not what was taken away: the parent's item stays.
+    plan.removed = sorted(before.keys() - {item.id for item in items})
+    plan.refused = [refused[item_id] for item_id in sorted(refused)]
+    return plan
+
+
+def _inspect(asset: SourceAsset, cache: DigestCache) -> Inspection:
+    layer = asset.settings
+    if layer.kind == "raster":
+        return inspect_raster(asset.path, cache, crs=layer.source_crs)
+    if layer.kind == "labels":
+        return inspect_labels(asset.path, cache, crs=layer.source_crs, layer=layer.layer, precision=layer.precision)
+    return inspect_opaque(asset.path)
+
+
+def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: dict[Path, Inspection]) -> str | None:
+    """The CRS of everything for which the recipe names none: the sources' own, if they agree."""
+    if recipe.crs is not None:
+        return recipe.crs
+    found: dict[str, list[Path]] = {}
+    for item in items:
+        for asset in item.assets.values():
+            crs = inspected[asset.path].crs
+            if asset.settings.crs is None and crs is not None:
+                found.setdefault(crs, []).append(asset.path)
+    if len(found) > 1:
+        listed = "; ".join(
+            f"{crs[:60]} ({len(paths)} files, e.g. {paths[0].name})" for crs, paths in sorted(found.items())
+        )
+        raise InvalidInput(
+            f"the sources have {len(found)} different CRSs: {listed}.",
+            hint="Say which one the dataset shall have: 'crs: EPSG:…' in the recipe, or in the layers.",
+            kind="mixed-crs",
+        )
+    return next(iter(found), None)
+
+
+def _plan_item(
+    item: SourceItem,
+    inspected: dict[Path, Inspection],
+    common: str | None,
+    before: dict[str, Any] | None,
+) -> PlannedItem:
+    there = (before or {}).get("assets", {})
+    assets = {
+        key: _plan_asset(asset, inspected[asset.path], asset.settings.crs or common, there.get(key))
+        for key, asset in item.assets.items()
+    }
+    if before is None:
+        state: State = "new"
+    elif there.keys() == assets.keys() and all(asset.action == "reuse" for asset in assets.values()):
+        state = "unchanged"
+    else:
+        state = "changed"
+    return PlannedItem(item, assets, state, (before or {}).get("geometry"))
+
+
+def _plan_asset(
+    source: SourceAsset, inspection: Inspection, target: str | None, parent: dict[str, Any] | None
+) -> PlannedAsset:
+    layer = source.settings
+    lineage: dict[str, Any] | None = None
+    if layer.kind != "file" and target is not None and not _same_crs(inspection.crs, target):
+        parameters: dict[str, Any] = {"target_crs": target}
+        if layer.kind == "raster":
+            parameters |= {"resampling": layer.resampling, "resolution": layer.resolution}
+        else:
+            parameters |= {"precision": layer.precision}
+        step = "warp" if layer.kind == "raster" else "reproject"
+        lineage = {"inputs": [inspection.digest], "step": step, "parameters": parameters}
+    if parent is None:
+        same = False
+    elif lineage is None:
+        same = parent.get("pin:digest") == inspection.digest
+    else:
+        same = parent.get("pin:source") == lineage
+    return PlannedAsset(source, inspection, target, lineage, parent, "reuse" if same else "convert")
+
+
+def _same_crs(one: str | None, other: str) -> bool:
+    if one == other:
+        return True
+    if one is None:
+        return False
+    from catalog.crs_identity import crs_identity, parse_crs
+
+    return crs_identity(parse_crs(one)) == crs_identity(parse_crs(other))

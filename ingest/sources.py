@@ -1,0 +1,236 @@
+"""From a recipe's layers to the items that its files make, before any file is opened."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ingest.recipe import Layer, Recipe
+from versioning.canonical import loads
+from versioning.errors import InvalidInput
+from versioning.ids import check_item_id
+
+__all__ = ["SourceAsset", "SourceItem", "find_items"]
+
+# Files that belong to another file of the same stem, which brings them along.
+_COMPANIONS = {
+    "raster": (".aux.xml", ".ovr", ".msk", ".hdr", ".prj", ".tfw", ".tifw", ".wld", ".jgw", ".xml", ".json", ".txt"),
+    "labels": (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".xml", ".qmd", ".gpkg-wal", ".gpkg-shm"),
+    "file": (),
+}
+_FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_TIMES = ("datetime", "start_datetime", "end_datetime")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAsset:
+    """One file that becomes one asset."""
+
+    key: str
+    path: Path
+    layer: str
+    settings: Layer
+
+
+@dataclass(slots=True)
+class SourceItem:
+    """The files that become one item, and what is said of it. Times are RFC 3339 in UTC."""
+
+    id: str
+    layer: str
+    properties: dict[str, Any]
+    assets: dict[str, SourceAsset] = field(default_factory=dict)
+
+
+def find_items(recipe: Recipe, folder: Path) -> list[SourceItem]:
+    """The items of a recipe, sorted by id.
+
+    Parameters
+    ----------
+    recipe
+        What to look for.
+    folder
+        Where the recipe lies; its globs start there.
+
+    Raises
+    ------
+    InvalidInput
+        If a layer finds no file, a template cannot be filled, an item has no time, or two files want the same place.
+    """
+    items: dict[str, SourceItem] = {}
+    for name, layer in recipe.layers.items():
+        table = _metadata(folder / layer.metadata) if layer.metadata else {}
+        files = list(_files(layer, folder))
+        if not files and not layer.optional:
+            raise InvalidInput(
+                f"layer {name!r}: no file matches {', '.join(layer.sources)} in {folder}.",
+                hint="Mend the pattern, or write 'optional: true' if the layer may be empty.",
+            )
+        stems = [path.stem for path in files]
+        for path in files:
+            fields = _fields(path, folder, name, layer)
+            item_id = check_item_id(_fill(layer.item or "{stem}", fields, path))
+            key = _asset_key(layer, fields, path, shared=layer.item is None and stems.count(path.stem) > 1)
+            properties = _properties(layer, fields, path, table.get(item_id, {}))
+            item = items.setdefault(item_id, SourceItem(item_id, name, properties))
+            _add(item, SourceAsset(key, path, name, layer), properties)
+    return [items[item_id] for item_id in sorted(items)]
+
+
+def _files(layer: Layer, folder: Path) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for pattern in layer.sources:
+        glob = Path(pattern)
+        base, relative = (Path(glob.anchor), glob.relative_to(glob.anchor)) if glob.is_absolute() else (folder, glob)
+        try:
+            found = sorted(base.glob(str(relative)))
+        except (ValueError, NotImplementedError) as error:
+            raise InvalidInput(f"{pattern!r} is not a glob pattern: {error}.") from error
+        for path in found:
+            companion = path.name.lower().endswith(_COMPANIONS[layer.kind])
+            if path.is_file() and not path.name.startswith(".") and not companion and path not in seen:
+                seen.add(path)
+                yield path
+
+
+def _fields(path: Path, folder: Path, name: str, layer: Layer) -> dict[str, str]:
+    fields = {"stem": path.stem, "parent": path.parent.name, "layer": name}
+    if layer.pattern is None:
+        return fields
+    below = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+    match = re.search(f"(?:{layer.pattern})$", below)
+    if match is None:
+        raise InvalidInput(
+            f"{path}: its path {below!r} does not match the pattern {layer.pattern!r} of layer {name!r}.",
+            hint="Mend the pattern, or narrow 'sources'.",
+        )
+    return fields | {group: value for group, value in match.groupdict().items() if value is not None}
+
+
+def _fill(template: str, fields: Mapping[str, str], path: Path) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in fields:
+            raise InvalidInput(
+                f"{path}: {template!r} asks for {match[1]!r}, which is not there; there is: {', '.join(fields)}.",
+                hint="Name it as a group in the layer's pattern: (?P<name>…).",
+            )
+        return fields[match[1]]
+
+    return _FIELD.sub(value, template)
+
+
+def _asset_key(layer: Layer, fields: Mapping[str, str], path: Path, *, shared: bool) -> str:
+    """By default the layer; the folder's name where files of one stem lie in several folders."""
+    if layer.asset is not None:
+        return _fill(layer.asset, fields, path)
+    return fields["asset"] if "asset" in fields else path.parent.name if shared else fields["layer"]
+
+
+def _properties(layer: Layer, fields: Mapping[str, str], path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = dict(layer.properties)
+    values |= {name: getattr(layer, name) for name in _TIMES if getattr(layer, name) is not None}
+    filled = {name: _value(value, fields, path) for name, value in values.items()}
+    filled |= table
+    return filled | _times(filled, path)
+
+
+def _value(value: Any, fields: Mapping[str, str], path: Path) -> Any:
+    if isinstance(value, list):
+        return [_value(each, fields, path) for each in value]
+    if not isinstance(value, str):
+        return value
+    text = _fill(value, fields, path)
+    # "{cloud}" alone stands for the number that the file's name gives, not for its digits.
+    if _FIELD.fullmatch(value) and _NUMBER.fullmatch(text):
+        return float(text) if set(text) & set(".eE") else int(text)
+    return text
+
+
+def _times(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    start, end, moment = (values.get(name) for name in ("start_datetime", "end_datetime", "datetime"))
+    if start is None and end is None and moment is None:
+        raise InvalidInput(
+            f"{path} has no datetime.",
+            hint="Give its layer 'datetime: 2024-05-01T10:30:00Z', or a pattern with groups and "
+            "'datetime: \"{year}-{month}-{day}\"', or 'start_datetime' and 'end_datetime'.",
+            kind="missing-datetime",
+        )
+    found: dict[str, Any] = {"datetime": None if moment is None else _time(moment, path, last=False)}
+    if start is not None or end is not None:
+        found["start_datetime"] = _time(start, path, last=False)
+        found["end_datetime"] = _time(end, path, last=True)
+    return found
+
+
+def _time(value: Any, path: Path, *, last: bool) -> str:
+    """RFC 3339 in UTC. A date without a time is its midnight, or its last second where it ends an interval."""
+    text = str(value)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{path}: {text!r} is not a time: {error}.", hint="Write 2024-05-01 or 2024-05-01T10:30:00Z."
+        ) from error
+    whole_day = not re.search(r"[T :]", text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    if whole_day and last:
+        moment += timedelta(days=1, seconds=-1)
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _add(item: SourceItem, asset: SourceAsset, properties: Mapping[str, Any]) -> None:
+    there = item.assets.get(asset.key)
+    if there is not None:
+        raise InvalidInput(
+            f"{asset.path} and {there.path} both want to be asset {asset.key!r} of item {item.id!r}.",
+            hint="Tell them apart with 'item' or 'asset' templates, e.g. item: \"{parent}-{stem}\".",
+        )
+    if item.layer != asset.layer:
+        raise InvalidInput(
+            f"{asset.path} (layer {asset.layer!r}) wants the id {item.id!r}, which layer {item.layer!r} has taken.",
+            hint=f'Give one of them a template, e.g. item: "{{stem}}-{asset.layer}".',
+        )
+    if item.properties != properties:
+        names = [
+            name for name in item.properties | dict(properties) if item.properties.get(name) != properties.get(name)
+        ]
+        raise InvalidInput(
+            f"{asset.path}: the files of item {item.id!r} do not agree on {', '.join(names)}.",
+            hint="Files of one item share its properties; name what differs in 'asset' instead.",
+        )
+    item.assets[asset.key] = asset
+
+
+def _metadata(path: Path) -> dict[str, dict[str, Any]]:
+    """Properties by item id, from JSON (an object by id, or a list of objects with ``id``) or CSV (a column ``id``)."""
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read as the layer's metadata: {error}.") from error
+    if path.suffix.lower() == ".csv":
+        rows: list[Any] = [
+            {name: value if name == "id" else _cell(value) for name, value in row.items() if name and value}
+            for row in csv.DictReader(io.StringIO(text))
+        ]
+    else:
+        content = loads(text, where=str(path))
+        rows = [{"id": key, **value} for key, value in content.items()] if isinstance(content, dict) else content
+    table: dict[str, dict[str, Any]] = {}
+    for row in rows if isinstance(rows, list) else [None]:
+        if not isinstance(row, dict) or "id" not in row:
+            raise InvalidInput(f"{path}: an entry has no 'id'.", hint="Give every row the id of its item.")
+        table[str(row.pop("id"))] = row
+    return table
+
+
+def _cell(text: str) -> Any:
+    return (float(text) if set(text) & set(".eE") else int(text)) if _NUMBER.fullmatch(text) else text
