@@ -3,7 +3,8 @@
 What GDAL would do by itself with a foreign file is narrowed down here:
 
 - **One driver**, chosen by the file's first bytes, never by its name: GeoTIFF, VRT (see `catalog.vrt_guard`), Arc/Info
-  ASCII grid, XYZ, GRIB, JPEG 2000, Erdas Imagine, ENVI, DTED, netCDF.
+  ASCII grid, XYZ, GRIB, JPEG 2000, Erdas Imagine, ENVI, DTED, classic netCDF. HDF5, and with it netCDF-4, is refused:
+  its datasets can lie in any file of the machine.
 - **No network, no Python, no raw bands** inside VRTs; a block cache of 64 MiB.
 - **Sizes** are checked before a pixel is read (`RasterLimits`).
 - **Sidecars.** ``.aux.xml`` and world files are never read: a file beside the raster cannot move it, recolour it, or
@@ -61,12 +62,12 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"CDF\x01", "netCDF"),
     (b"CDF\x02", "netCDF"),
     (b"CDF\x05", "netCDF"),
-    (b"\x89HDF\r\n\x1a\n", "netCDF"),
     (b"GRIB", "GRIB"),
     (b"UHL1", "DTED"),
     (b"HDR1", "DTED"),
     (b"VOL1", "DTED"),
 )
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ASCII_GRID = re.compile(
     rb"\A\s*(ncols|nrows|xllcorner|xllcenter|yllcorner|yllcenter|cellsize|dx|dy)\s+[-+0-9.]", re.IGNORECASE
@@ -75,7 +76,7 @@ _XYZ_NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _XYZ = re.compile(
     rb'\A("?[xX]"?[\s,;]+"?[yY]"?[^\n]*\n)?\s*' + rb"[\s,;]+".join([_XYZ_NUMBER] * 2) + rb"[\s,;]+([-+.\d]|[nN]a)"
 )
-_FORMATS = "GeoTIFF, VRT, Arc/Info ASCII grid, XYZ, GRIB, JPEG 2000, Erdas Imagine, ENVI, DTED and netCDF"
+_FORMATS = "GeoTIFF, VRT, Arc/Info ASCII grid, XYZ, GRIB, JPEG 2000, Erdas Imagine, ENVI, DTED and classic netCDF"
 _HEAD = 4096
 
 
@@ -242,6 +243,12 @@ def _driver(path: Path, real: Path, head: bytes) -> str:
     for magic, driver in _MAGIC:
         if head.startswith(magic):
             return driver
+    if _HDF5 in head:
+        # tried with GDAL 3.10: a netCDF-4 file with an external dataset gave the bytes of a foreign file as its pixels
+        raise InvalidInput(
+            f"{path} is HDF5 (as netCDF-4 is), which may name any file of this machine as its pixels.",
+            hint="Convert it to GeoTIFF, or to classic netCDF with `nccopy -k classic`.",
+        )
     text = head.removeprefix(b"\xef\xbb\xbf")
     if re.match(rb"\s*(<\?xml[^>]*\?>\s*)?(<!--|<!DOCTYPE\s+VRTDataset|<VRTDataset)", text):
         return "VRT"

@@ -276,6 +276,13 @@ def test_real_formats(shared_data, name, driver, crs):
         assert raster.dataset.read().any()
 
 
+@pytest.mark.parametrize("offset", [0, 512])
+def test_hdf5_may_name_any_file_and_is_refused(tmp_path, offset):
+    path = tmp_path / "a.nc"
+    path.write_bytes(b"\0" * offset + b"\x89HDF\r\n\x1a\n" + b"\0" * 2000)
+    assert "HDF5" in refused(path)
+
+
 def test_netcdf_with_many_variables_names_them(shared_data):
     assert "sst, anom, err, ice" in refused(shared_data / "odd-formats" / "netcdf" / "reduced_oisst.nc")
 
