@@ -128,3 +128,10 @@ def _answers(server: S3Server, process: subprocess.Popen[bytes]) -> bool:
                     return True
         time.sleep(0.05)
     return False
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One server a test process. A test that uses it puts ``environment`` into its environment variables."""
+    with run_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server

@@ -2,8 +2,9 @@
 
 RFC 8785 keeps numbers as IEEE 754 doubles written as ECMAScript does, sorts keys by UTF-16 code units and allows no
 whitespace. On top of it stand the rules of catalog format 1: integers of 2**53 and more are taken only if a double
-holds them exactly, a NaN or infinite ``nodata`` becomes the string that STAC has for it, and every other NaN or
-infinity, lone surrogates, duplicate keys and documents nested deeper than 64 levels are refused.
+holds them exactly, or if they are how RFC 8785 writes one (its shortest digits); a NaN or infinite ``nodata`` becomes
+the string that STAC has for it; every other NaN or infinity, lone surrogates, duplicate keys and documents nested
+deeper than 64 levels are refused.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import rfc8785
 
 from versioning.errors import InvalidInput
 
-__all__ = ["MAX_DEPTH", "canonical", "is_canonical", "loads"]
+__all__ = ["MAX_DEPTH", "canonical", "is_canonical", "loads", "parse"]
 
 MAX_DEPTH = 64
 _EXACT = 2**53
 # Longer integers are not printed: Python refuses more than 4,300 digits, and nobody reads them.
 _SHOWN = 10**30
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LONG_DIGITS = re.compile(rb"[0-9]{16}")
 _NODATA = {"inf": "inf", "-inf": "-inf", "nan": "nan"}
 
 
@@ -85,6 +87,24 @@ def loads(data: bytes | str, *, where: str = "document") -> Any:
     except ValueError as error:
         raise InvalidInput(f"{where} is not valid JSON: {error}.") from error
     return value
+
+
+def parse(data: bytes) -> Any:
+    """The value of canonical JSON. Whole numbers from 2**53 on become floats: their digits are the shortest, not exact.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON.
+    """
+    if _LONG_DIGITS.search(data):
+        return json.loads(data, parse_int=_number)
+    return orjson.loads(data)
+
+
+def _number(text: str) -> int | float:
+    number = int(text)
+    return number if -_EXACT < number < _EXACT else float(text)
 
 
 def is_canonical(data: bytes) -> bool:
@@ -148,7 +168,8 @@ def _integer(value: int, plan: _Plan, where: str) -> int | float:
         double = float(value)
     except OverflowError:
         double = math.inf
-    if double != value:
+    # 2**63 is written 9223372036854776000, the shortest digits of that double: what we write, we take.
+    if double != value and (math.isinf(double) or rfc8785.dumps(double) != b"%d" % value):
         shown = value if abs(value) < _SHOWN else f"of {value.bit_length()} bits"
         raise InvalidInput(f"{where} holds the integer {shown}, which no double holds exactly; write it as a string.")
     plan.orjson_agrees = False

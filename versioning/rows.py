@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import shapely
 
-from versioning.canonical import canonical
+from versioning.canonical import canonical, parse
 from versioning.digests import multihash, parse_multihash, sha256
 from versioning.errors import InvalidInput
 from versioning.ids import check_item_id
@@ -87,7 +87,7 @@ class Row:
 
     def parse(self) -> dict[str, Any]:
         """The item as a new dict."""
-        return orjson.loads(self.item)
+        return parse(self.item)
 
 
 def make_row(item: Mapping[str, Any]) -> Row:
@@ -104,7 +104,7 @@ def make_row(item: Mapping[str, Any]) -> Row:
         raise InvalidInput(f"{where} is not a STAC Item.", hint="type must be 'Feature' and properties an object.")
     stored = {key: value for key, value in item.items() if key not in {"links", "collection"}}
     data = canonical(stored, where=where)
-    plain = orjson.loads(data)
+    plain = parse(data)
     assets = _assets(plain, where)
     start, end = item_interval(plain)
     return Row(
@@ -122,7 +122,7 @@ def make_row(item: Mapping[str, Any]) -> Row:
 
 def parse_item(data: bytes) -> Row:
     """The row of an item's canonical JSON, as :func:`make_row` makes it; for verification."""
-    return make_row(orjson.loads(data))
+    return make_row(parse(data))
 
 
 def content_digest(item: Mapping[str, Any]) -> bytes:
