@@ -1,0 +1,169 @@
+"""A pin straight from its catalog: no server, every item proven against the version's digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from loaders.remote import HttpReader
+from loaders.source import PinFacts, PinSource
+from versioning.catalog import Catalog
+from versioning.digests import leaf_digest, sha256
+from versioning.errors import Integrity, InvalidInput, StacpinError
+from versioning.events import Listener, silent
+from versioning.rows import AssetRef, BBox, Row
+from versioning.snapshots import Chunk
+from versioning.store import Store, open_store
+from versioning.verify import VerifyReport, verify_version
+from versioning.version import Version
+
+if TYPE_CHECKING:
+    from catalog.query import Query
+
+__all__ = ["catalog_source"]
+
+
+class CatalogSource:
+    """A :class:`loaders.source.PinSource` over a catalog in any object store."""
+
+    def __init__(self, catalog: Catalog, version: Version) -> None:
+        self.catalog = catalog
+        self.version = version
+        self.facts = facts_of(version, catalog.record.id)
+        self._http = HttpReader()
+        self._stores: dict[str, Store] = {}
+
+    @property
+    def url(self) -> str:
+        return self.catalog.url
+
+    def rows(self, query: Query) -> Iterator[Row]:
+        if not query.narrows:
+            for chunk in self.version.chunks:
+                yield from self._proven(chunk)
+            return
+        from catalog.search import iterate
+
+        chunk: Chunk | None = None
+        rows: dict[str, Row] = {}
+        for item in iterate(self.version, query):
+            if chunk is None or item["id"] > chunk.last_id:
+                chunk = self.version.chunk_of(item["id"])
+                rows = {row.id: row for row in self._proven(chunk)} if chunk is not None else {}
+            yield rows[item["id"]]
+
+    def part_is_proven(self) -> bool:
+        return True
+
+    def collection(self) -> dict[str, Any]:
+        from catalog.collections import collection_dict
+
+        return collection_dict(self.version, _NoLinks())
+
+    def href(self, href: str) -> str:
+        if "://" in href:
+            return href
+        root = self.catalog.store.local_root
+        return str(root / href) if root is not None else f"{self.url.rstrip('/')}/{href}"
+
+    def read(self, asset: AssetRef) -> Iterator[memoryview]:
+        if asset.stored:
+            return self.catalog.store.stream(asset.href)
+        if asset.href.lower().startswith(("http://", "https://")):
+            return self._http.read(asset.href)
+        store, path = self._elsewhere(asset.href)
+        return store.stream(path)
+
+    def size(self, asset: AssetRef) -> int | None:
+        if asset.stored:
+            return self.catalog.store.size(asset.href)
+        if asset.href.lower().startswith(("http://", "https://")):
+            return self._http.size(asset.href)
+        store, path = self._elsewhere(asset.href)
+        return store.size(path)
+
+    def boxes(self, limit: int) -> list[BBox]:
+        found: list[BBox] = []
+        for chunk in self.version.chunks:
+            boxes = self.version.table(chunk, columns=["bbox"]).column("bbox").slice(0, limit - len(found))
+            found += [(box["xmin"], box["ymin"], box["xmax"], box["ymax"]) for box in boxes.to_pylist() if box]
+            if len(found) >= limit:
+                break
+        return found
+
+    def at(self, pin: str) -> CatalogSource:
+        return CatalogSource(self.catalog, self.catalog.resolve(pin))
+
+    def verify(self, *, on_event: Listener = silent) -> VerifyReport:
+        return verify_version(self.catalog.dataset(self.version.dataset), self.version, on_event=on_event)
+
+    def _proven(self, chunk: Chunk) -> Sequence[Row]:
+        # The chunk's leaf digest is proven by the version's; the file that holds its rows is proven only by a name in
+        # the record, so the rows are hashed again: 3 ms for a chunk of 1,024.
+        rows = list(self.version.rows([chunk]))
+        if leaf_digest(row.digest for row in rows) != chunk.digest or _altered(rows):
+            raise Integrity(
+                f"{self.facts.pin}: the items from {chunk.first_id!r} to {chunk.last_id!r} are altered.",
+                hint=f"Run: stacpin verify {self.facts.pin}",
+                kind="altered",
+            )
+        return rows
+
+    def _elsewhere(self, href: str) -> tuple[Store, str]:
+        """The store and the path of an asset that is referenced in place."""
+        parts = urlsplit(href)
+        if parts.scheme == "file" and self.catalog.store.local_root is None:
+            raise InvalidInput(f"{href}: a catalog that is not on this computer cannot mean its files.")
+        base = f"{parts.scheme}://{parts.netloc}" if parts.scheme != "file" else "/"
+        if base not in self._stores:
+            try:
+                self._stores[base] = open_store(base)
+            except StacpinError as error:
+                raise InvalidInput(f"{href} cannot be read: {error.message}", hint=error.hint) from error
+        return self._stores[base], unquote(parts.path).lstrip("/")
+
+
+def _altered(rows: Sequence[Row]) -> bool:
+    return any(sha256(row.item) != row.digest for row in rows)
+
+
+def facts_of(version: Version, catalog_id: str) -> PinFacts:
+    """A version's record as facts."""
+    record = version.record
+    return PinFacts(
+        dataset=record.dataset,
+        number=record.number,
+        digest=record.digest,
+        content_digest=record.content_digest,
+        parent=record.parent,
+        time=record.time,
+        author=record.author,
+        message=record.message,
+        collection=record.collection,
+        statistics=record.statistics,
+        catalog_id=catalog_id,
+        software=record.software,
+    )
+
+
+class _NoLinks:
+    """The links of a collection that stands alone: none but those that were declared."""
+
+    @staticmethod
+    def _none(*_: str, **__: str) -> None:
+        return None
+
+    root = dataset = history = collection = items = item = _none
+
+
+def catalog_source(url: str | Store, pin: str) -> PinSource:
+    """The source of a pin in a catalog.
+
+    Raises
+    ------
+    NotFound
+        If there is no such catalog, dataset or version.
+    """
+    catalog = Catalog.open(url)
+    return CatalogSource(catalog, catalog.resolve(pin))

@@ -1,0 +1,242 @@
+"""A pulled folder's own notes: what was pulled, and every item of it, so that it can be checked without the catalog.
+
+.stacpin/pull.json      version, selection, the STAC Collection; written before the first asset
+.stacpin/items.ndjson   the stored items in canonical JSON, one a line, in the order of their ids
+.stacpin/parts/         files that are not whole yet
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loaders.layout import COLLECTION, STATE, Layout, PlacedItem, collection_document
+from versioning.errors import Conflict, Forbidden, Integrity, InvalidInput, NotFound
+from versioning.rows import Row, parse_item
+
+__all__ = ["Folder", "PullNotes"]
+
+_LONGEST_ITEM = 64 * 1024 * 1024
+
+
+class PullNotes(BaseModel):
+    """``pull.json``: what the folder holds. ``whole`` is False for a part of the version's items."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: Literal["pull"] = "pull"
+    format: Literal[1] = 1
+    pin: str
+    collection_id: str
+    digest: str
+    catalog: str
+    whole: bool
+    proven: bool
+    asset: list[str] | None
+    query: dict[str, Any]
+    declared: dict[str, Any]
+    collection: dict[str, Any]
+
+
+class Folder:
+    """The destination of a pull."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root).absolute()
+        self.state = self.root / STATE
+        self.parts = self.state / "parts"
+        self._items = self.state / "items.ndjson"
+        self._notes = self.state / "pull.json"
+
+    def notes(self) -> PullNotes | None:
+        """What was pulled before, None for a folder that no pull has made.
+
+        Raises
+        ------
+        Integrity
+            If the notes are damaged.
+        """
+        try:
+            return PullNotes.model_validate_json(self._notes.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Forbidden(f"{self._notes} cannot be read: {error.strerror}.") from error
+        except ValidationError as error:
+            raise Integrity(
+                f"{self._notes} is altered: {error.errors()[0]['msg']}.", hint="Pull into a new folder.", kind="altered"
+            ) from error
+
+    def placed(self, asset: list[str] | None) -> Iterator[PlacedItem]:
+        """Every item of the pull with its files, from the folder's own notes.
+
+        Raises
+        ------
+        Integrity
+            If the list of items is missing or damaged.
+        """
+        layout = Layout(None if asset is None else frozenset(asset))
+        try:
+            with self._items.open("rb") as file:
+                while line := file.readline(_LONGEST_ITEM):
+                    yield layout.place(self._row(line))
+        except FileNotFoundError as error:
+            raise Integrity(f"{self._items} is missing.", hint="Pull again.", kind="missing") from error
+
+    def note_items(self, rows: Iterable[Row], notes: PullNotes, check: Owned) -> tuple[int, int, int]:
+        """Write the notes of a pull, after every path it wants has been checked; items, files and bytes.
+
+        Nothing of the folder is changed if this fails: the earlier notes stay.
+        """
+        self.parts.mkdir(parents=True, exist_ok=True)
+        layout = Layout(None if notes.asset is None else frozenset(notes.asset))
+        items = files = size = 0
+        part = self.parts / "items.ndjson"
+        with part.open("wb") as out:
+            for row in rows:
+                placed = layout.place(parse_item(row.item))
+                for path, sha256 in [(placed.path, None), *((each.path, each.asset.sha256) for each in placed.files)]:
+                    check.path(self.root, path, sha256)
+                items += 1
+                files += len(placed.files)
+                size += sum(each.asset.size for each in placed.files)
+                out.write(row.item + b"\n")
+        part.replace(self._items)
+        self.write(self._notes.relative_to(self.root).as_posix(), _document(notes.model_dump(mode="json")))
+        return items, files, size
+
+    def documents(self, notes: PullNotes) -> Iterator[tuple[str, bytes]]:
+        """The STAC documents of the folder, each with its path."""
+        paths: list[str] = []
+        for placed in self.placed(notes.asset):
+            paths.append(placed.path)
+            yield placed.path, _document(placed.document(notes.collection_id))
+        yield COLLECTION, _document(collection_document(notes.collection, iter(paths)))
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a small file at once, or not at all; one that is the same is left alone."""
+        target = self.root / path
+        try:
+            if target.read_bytes() == data:
+                return
+        except OSError:
+            pass
+        with self.part() as (part, file):
+            file.write(data)
+            file.close()
+            self.put(part, path)
+
+    @contextmanager
+    def part(self) -> Iterator[tuple[Path, IO[bytes]]]:
+        """A file that is not whole yet; it is removed unless :meth:`put` has moved it to its place."""
+        self.parts.mkdir(parents=True, exist_ok=True)
+        part = self.parts / f"{os.getpid():x}-{os.urandom(8).hex()}"
+        try:
+            with part.open("xb") as file:
+                yield part, file
+        except OSError as error:
+            raise Forbidden(
+                f"{self.root} cannot be written: {error.strerror or error}.", hint="Check space and permissions."
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def put(self, part: Path, path: str) -> None:
+        """Move a whole file to its place."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent.is_symlink() or not target.parent.resolve().is_relative_to(self.root.resolve()):
+            raise InvalidInput(f"{target.parent} leads out of {self.root}.", hint="Remove the link, then pull again.")
+        part.replace(target)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second pull out of the folder meanwhile; what a killed one left half-written is removed.
+
+        Raises
+        ------
+        Conflict
+            If another process is pulling into it.
+        """
+        self._make()
+        with (self.state / "busy").open("wb") as file:
+            try:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except ImportError:  # Windows: parts have names of their own, so two pulls only do the work twice
+                pass
+            except OSError as error:
+                raise Conflict(
+                    f"Another process is pulling into {self.root}.", hint="Wait until it is done."
+                ) from error
+            for left in self.parts.glob("*"):
+                left.unlink(missing_ok=True)
+            yield
+
+    def _make(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise InvalidInput(f"{self.root} is a file, not a folder.", hint="Name another path.")
+        try:
+            self.parts.mkdir(parents=True, exist_ok=True)
+            (self.state / ".gitignore").write_text("*\n")
+        except OSError as error:
+            raise Forbidden(f"{self.root} cannot be made: {error.strerror}.", hint="Name another path.") from error
+
+    def _row(self, line: bytes) -> Row:
+        try:
+            return parse_item(line.rstrip(b"\n"))
+        except (InvalidInput, ValueError, AttributeError) as error:
+            raise Integrity(f"{self._items} is altered: {error}.", hint="Pull again.", kind="altered") from error
+
+
+class Owned:
+    """Which files of a folder an earlier pull has made: those may be replaced, and no others."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._paths: set[str] = set()
+        self._mine = False
+        notes = folder.notes()
+        if notes is not None:
+            self._mine = True
+            try:
+                for placed in folder.placed(notes.asset):
+                    self._paths.update((placed.path, *(file.path for file in placed.files)))
+            except Integrity:
+                pass  # the list was lost: what is there and right is kept, anything else is the user's
+
+    def root_files(self, folder: Folder, names: Iterable[str]) -> None:
+        """Refuse a folder whose own files have the names of ours."""
+        for name in names:
+            if not self._mine and os.path.lexists(folder.root / name):
+                raise _foreign(folder.root / name)
+
+    def path(self, root: Path, path: str, sha256: bytes | None) -> None:
+        """Refuse to replace a file that no pull has made, unless it is what would be written."""
+        target = root / path
+        if path in self._paths or not os.path.lexists(target):
+            return
+        from versioning.objects import hash_file
+
+        if sha256 is None or not target.is_file() or hash_file(target) != sha256:
+            raise _foreign(target)
+
+
+def _foreign(path: Path) -> Conflict:
+    return Conflict(f"{path} is there, and no pull has made it.", hint="Pull into a folder of its own.")
+
+
+def _document(value: dict[str, Any]) -> bytes:
+    # Readable, and the same bytes for the same content: verify makes it again and compares.
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def missing_folder(root: Path) -> NotFound:
+    """The error for a folder that holds no pull."""
+    return NotFound(f"{root} holds no pulled version: it has no {STATE}/pull.json.", hint="Pull one: stacpin pull.")

@@ -1,0 +1,174 @@
+"""Verify a pulled folder against its lock file: what is missing, truncated, altered, or not of the pull at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loaders.folder import Folder, PullNotes, missing_folder
+from loaders.layout import STATE, PulledFile
+from loaders.lock import LOCK_NAME, read_lock
+from loaders.proof import DigestBuilder
+from loaders.pull import windowed
+from versioning.errors import Integrity, InvalidInput, NotFound, StacpinError
+from versioning.events import Listener, Progress, silent
+from versioning.objects import hash_file
+from versioning.verify import Problem
+
+__all__ = ["FolderReport", "verify_folder"]
+
+_WORKERS = 4
+
+
+@dataclass(slots=True)
+class FolderReport:
+    """What a folder holds and what is wrong with it.
+
+    ``problems`` are files of the pull that are missing, truncated or altered; ``extra`` are files that no pull has made,
+    which are only reported. ``proven`` says whether the items are proven against the version's digest: those of a
+    whole version are, here and now, without the catalog; those of a part were, if they were pulled from a catalog.
+    """
+
+    pin: str
+    digest: str
+    dest: str
+    whole: bool
+    proven: bool
+    items: int = 0
+    files: int = 0
+    bytes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file of the pull is there and right."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for ``--json``."""
+        return {
+            "pin": self.pin,
+            "digest": self.digest,
+            "dest": self.dest,
+            "ok": self.ok,
+            "whole": self.whole,
+            "proven": self.proven,
+            "items": self.items,
+            "files": self.files,
+            "bytes": self.bytes,
+            "problems": [{"path": each.path, "kind": each.kind, "detail": each.detail} for each in self.problems],
+            "extra": self.extra,
+        }
+
+
+def verify_folder(dest: str | os.PathLike[str], *, on_event: Listener = silent) -> FolderReport:
+    """Hash every file of a pulled folder, and compare it with what its lock file proves.
+
+    Parameters
+    ----------
+    dest
+        The folder.
+    on_event
+        Hears how far it is, in bytes.
+
+    Raises
+    ------
+    NotFound
+        If no pull has made the folder.
+    Integrity
+        If the folder's notes are so damaged that nothing can be compared.
+    """
+    folder = Folder(dest)
+    notes = folder.notes()
+    if notes is None:
+        raise missing_folder(folder.root)
+    report = FolderReport(notes.pin, notes.digest, str(folder.root), notes.whole, notes.proven)
+    _lock(folder, notes, report)
+    expected = {LOCK_NAME}
+    for path, data in _documents(folder, notes, report):
+        expected.add(path)
+        problem = _document(folder.root / path, path, data)
+        report.problems.extend([problem] if problem else [])
+    _files(folder, notes, report, expected, on_event)
+    report.extra = sorted(_there(folder.root) - expected)
+    return report
+
+
+def _lock(folder: Folder, notes: PullNotes, report: FolderReport) -> None:
+    try:
+        locked = {entry.pin: entry.digest for entry in read_lock(folder.root / LOCK_NAME)}
+    except NotFound:
+        report.problems.append(Problem(LOCK_NAME, "missing", "the pull was not finished: pull again"))
+        return
+    except (InvalidInput, StacpinError) as error:
+        report.problems.append(Problem(LOCK_NAME, "altered", error.message))
+        return
+    if locked != {notes.pin: notes.digest}:
+        listed = ", ".join(locked) or "nothing"
+        report.problems.append(
+            Problem(LOCK_NAME, "altered", f"it locks {listed}; the folder was pulled as {notes.pin}")
+        )
+
+
+def _documents(folder: Folder, notes: PullNotes, report: FolderReport) -> Iterator[tuple[str, bytes]]:
+    """The folder's STAC documents; on the way, its list of items is proven."""
+    builder = DigestBuilder()
+    for placed in folder.placed(notes.asset):
+        builder.add(placed.row.id, placed.row.digest)
+        report.items += 1
+    if notes.whole and builder.digest(notes.declared) != notes.digest:
+        raise Integrity(
+            f"{folder.root / STATE}: the list of items does not add up to {notes.pin}, {notes.digest}.",
+            hint="Pull again.",
+            kind="altered",
+        )
+    yield from folder.documents(notes)
+
+
+def _document(target: Path, path: str, data: bytes) -> Problem | None:
+    try:
+        if target.stat().st_size == len(data) and target.read_bytes() == data:
+            return None
+    except OSError:
+        return Problem(path, "missing", "it is not there")
+    return Problem(path, "altered", "it is not what the pull wrote")
+
+
+def _files(folder: Folder, notes: PullNotes, report: FolderReport, expected: set[str], on_event: Listener) -> None:
+    wanted = (file for placed in folder.placed(notes.asset) for file in placed.files)
+    done = 0
+    for file, problem in windowed(lambda each: (each, _file(folder.root / each.path, each)), wanted, _WORKERS):
+        expected.add(file.path)
+        report.files += 1
+        done += file.asset.size
+        if problem is None:
+            report.bytes += file.asset.size
+        else:
+            report.problems.append(problem)
+        on_event(Progress("verify", done, None, "bytes", file.path))
+
+
+def _file(target: Path, file: PulledFile) -> Problem | None:
+    asset = file.asset
+    try:
+        size = target.stat().st_size
+        if size < asset.size:
+            return Problem(file.path, "truncated", f"it has {size} of {asset.size} bytes")
+        if size == asset.size and hash_file(target) == asset.sha256:
+            return None
+    except OSError:
+        return Problem(file.path, "missing", f"a file of {asset.size} bytes is not there")
+    return Problem(file.path, "altered", "its bytes are not those of its checksum")
+
+
+def _there(root: Path) -> set[str]:
+    found: set[str] = set()
+    for where, folders, files in os.walk(root):
+        if Path(where) == root:
+            folders[:] = [name for name in folders if name != STATE]
+        found.update((Path(where) / name).relative_to(root).as_posix() for name in files)
+    return found

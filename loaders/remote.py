@@ -1,0 +1,123 @@
+"""Bytes over HTTP, and the one place where the errors of HTTP become ours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from versioning.errors import (
+    Conflict,
+    Expired,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    StacpinError,
+    StorageUnavailable,
+)
+
+if TYPE_CHECKING:
+    from requests import Response, Session
+
+__all__ = ["HttpReader", "http_error"]
+
+_TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
+_BLOCK = 1024 * 1024
+_SHOWN = 300
+_BY_STATUS: dict[int, type[StacpinError]] = {
+    400: InvalidInput,
+    401: Forbidden,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Expired,
+    422: InvalidInput,
+}
+
+
+class HttpReader:
+    """Reads URLs with retries; each thread has a connection pool of its own, since sessions are not thread-safe."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def json(self, url: str, params: dict[str, str] | None = None) -> Any:
+        """A JSON document.
+
+        Raises
+        ------
+        StacpinError
+            What the server refused, as the class that the status stands for.
+        """
+        with self._asked(url, params=params) as response:
+            try:
+                return response.json()
+            except ValueError as error:
+                raise StorageUnavailable(f"{url} did not answer with JSON.", hint="Is it a STAC API's URL?") from error
+
+    def size(self, url: str) -> int | None:
+        """The size of what is at a URL, or None if there is nothing."""
+        try:
+            with self._asked(url, head=True) as response:
+                return int(response.headers["Content-Length"])
+        except NotFound:
+            return None
+        except (KeyError, ValueError) as error:
+            raise StorageUnavailable(f"{url} does not say how large it is.") from error
+
+    def read(self, url: str) -> Iterator[memoryview]:
+        """The bytes at a URL, about a megabyte at a time, as they are stored (no content encoding)."""
+        with self._asked(url) as response:
+            for block in response.iter_content(_BLOCK):
+                yield memoryview(block)
+
+    @contextmanager
+    def _asked(self, url: str, *, params: dict[str, str] | None = None, head: bool = False) -> Iterator[Response]:
+        import requests
+
+        session = self._session()
+        try:
+            with session.request(
+                "HEAD" if head else "GET", url, params=params, timeout=_TIMEOUT, stream=True, allow_redirects=True
+            ) as response:
+                if not response.ok:
+                    raise http_error(url, response.status_code, "" if head else response.text)
+                yield response
+        except requests.RequestException as error:
+            raise StorageUnavailable(
+                f"{url} did not answer ({type(error).__name__}).", hint="Check that the server is up, then try again."
+            ) from error
+
+    def _session(self) -> Session:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            import requests
+            from requests.adapters import HTTPAdapter
+            from urllib3.util import Retry
+
+            retry = Retry(5, backoff_factor=0.2, status_forcelist=(429, 502, 503, 504), raise_on_status=False)
+            session = requests.Session()
+            session.headers["Accept-Encoding"] = "identity"
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=retry))
+            self._local.session = session
+        return session
+
+
+def http_error(url: str, status: int, body: str) -> StacpinError:
+    """The error for an answer of a STAC API: its own words, where it has any."""
+    import orjson
+
+    message, hint, kind = f"{url} answered {status}.", None, None
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    if isinstance(document, dict):
+        said = document.get("description") or document.get("detail")
+        if isinstance(said, str) and said:
+            message = said[:_SHOWN]
+        found = (document.get("hint"), document.get("code"))
+        hint, kind = (value if isinstance(value, str) else None for value in found)
+    return _BY_STATUS.get(status, StorageUnavailable)(message, hint=hint, kind=kind)

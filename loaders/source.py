@@ -1,0 +1,103 @@
+"""Where a pin's data comes from: one Protocol, with the catalog itself or a STAC API behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from versioning.events import Listener, silent
+from versioning.records import Statistics
+from versioning.rows import AssetRef, BBox, Row
+from versioning.verify import VerifyReport
+
+if TYPE_CHECKING:
+    from catalog.query import Query
+
+__all__ = ["PinFacts", "PinSource"]
+
+
+@dataclass(frozen=True, slots=True)
+class PinFacts:
+    """What a version says of itself; the same from every source.
+
+    ``collection`` is the declared metadata, which the digest covers; ``catalog_id`` tells catalogs apart wherever they
+    are moved to.
+    """
+
+    dataset: str
+    number: int
+    digest: str
+    content_digest: str
+    parent: int | None
+    time: str
+    author: str
+    message: str
+    collection: Mapping[str, Any]
+    statistics: Statistics
+    catalog_id: str | None = None
+    software: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pin(self) -> str:
+        """The canonical pin."""
+        return f"{self.dataset}@v{self.number}"
+
+    @property
+    def collection_id(self) -> str:
+        """The STAC collection id."""
+        return f"{self.dataset}--v{self.number}"
+
+
+class PinSource(Protocol):
+    """One version, wherever it is read from. Both sources pass the same tests."""
+
+    @property
+    def url(self) -> str:
+        """The catalog's path or URL, or the API's URL: what a lock file names."""
+        ...
+
+    @property
+    def facts(self) -> PinFacts:
+        """What the version says of itself."""
+        ...
+
+    def rows(self, query: Query) -> Iterator[Row]:
+        """The items that a query finds, in the order of their ids.
+
+        A whole version is proven against its digest when the iterator ends; a part is proven as far as the source can:
+        by a catalog against the digest too, by an API not (then only the bytes of its assets are, by their checksums).
+        """
+        ...
+
+    def part_is_proven(self) -> bool:
+        """Whether the rows of a query that narrows are proven against the version's digest."""
+        ...
+
+    def collection(self) -> dict[str, Any]:
+        """The STAC Collection of the version."""
+        ...
+
+    def href(self, href: str) -> str:
+        """Where a stored href can be read: an absolute path or a URL."""
+        ...
+
+    def read(self, asset: AssetRef) -> Iterator[memoryview]:
+        """The bytes of an asset, not proven; NotFound if they are missing."""
+        ...
+
+    def size(self, asset: AssetRef) -> int | None:
+        """The size of an asset where it lies, without reading it; None if it is missing."""
+        ...
+
+    def boxes(self, limit: int) -> list[BBox]:
+        """The boxes of some items, for a picture; only what is at hand."""
+        ...
+
+    def at(self, pin: str) -> PinSource:
+        """Another version, of any dataset, from the same place."""
+        ...
+
+    def verify(self, *, on_event: Listener = silent) -> VerifyReport:
+        """Prove every byte of the version where it lies."""
+        ...
