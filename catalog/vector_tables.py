@@ -29,6 +29,9 @@ BATCH = 1 << 15
 _DRIVERS = {".gpkg": "GPKG", ".shp": "ESRI Shapefile", ".fgb": "FlatGeobuf"}
 _MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a", ".fgb": b"fgb\x03", ".parquet": b"PAR1"}
 _MAX_UNPACKED = 1 << 35
+_FOREIGN = (
+    RuntimeError, ValueError, OSError, LookupError, TypeError, ArithmeticError, SystemError, NameError, MemoryError,
+)  # fmt: skip
 
 
 class Table:
@@ -100,15 +103,14 @@ def _check_shapefile(path: Path, head: bytes, size: int) -> None:
 def _translated(path: Path) -> Iterator[None]:
     """GDAL's errors (pyogrio derives them from RuntimeError) and Arrow's as ours.
 
-    Their warnings are silent, since what matters is checked here.
+    pyarrow's derive from ValueError, OSError, LookupError, TypeError and RuntimeError; the others are slips of these
+    libraries on damaged files, found by changing bytes at random. Warnings are silent: what matters is checked here.
     """
-    import pyarrow as pa
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (pa.ArrowException, RuntimeError, UnicodeDecodeError, ValueError, OSError) as error:
+    except _FOREIGN as error:
         raise InvalidInput(f"{path}: cannot be read ({str(error)[:300]}).", kind="unreadable") from error
 
 
@@ -159,18 +161,18 @@ def _ogr_batches(path: Path, name: str, layer: str, expected: int) -> Iterator[R
     from pyogrio.raw import open_arrow
 
     count = 0
-    with _translated(path), contextlib.ExitStack() as stack:
-        meta, reader = stack.enter_context(
-            open_arrow(name, layer=layer, use_pyarrow=True, batch_size=BATCH, datetime_as_string=True)
-        )
+    with contextlib.ExitStack() as stack:
+        with _translated(path):
+            options = {"use_pyarrow": True, "batch_size": BATCH, "datetime_as_string": True}
+            meta, reader = stack.enter_context(open_arrow(name, layer=layer, **options))
         geometry = meta["geometry_name"] or "wkb_geometry"
         while True:
-            try:
-                batch = reader.read_next_batch()
-            except StopIteration:
+            with _translated(path):
+                rows = next((_rows(batch, geometry, path, frozenset()) for batch in reader), None)
+            if rows is None:
                 break
-            count += batch.num_rows
-            yield _rows(batch, geometry, path, frozenset())
+            count += len(rows[0])
+            yield rows
     if count != expected:
         raise InvalidInput(
             f"{path}: {count} of {expected} features could be read: the file is damaged.", kind="truncated"
@@ -224,11 +226,18 @@ def open_parquet(path: Path) -> Table:
 def _parquet_batches(path: Path, primary: str, skip: frozenset[str], stacpin: dict[str, Any]) -> Iterator[Rows]:
     import pyarrow.parquet as pq
 
-    coded = {name for name in stacpin.get("json", []) if isinstance(name, str)}
-    with _translated(path), pq.ParquetFile(path) as file:
-        columns = [name for name in file.schema_arrow.names if name not in skip]
-        for batch in file.iter_batches(BATCH, columns=columns):
-            wkb, values = _rows(batch, primary, path, skip)
-            for name in coded & values.keys():
-                values[name] = [json.loads(value) if isinstance(value, str) else value for value in values[name]]
-            yield wkb, values
+    listed = stacpin.get("json")
+    coded = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+    with contextlib.ExitStack() as stack:
+        with _translated(path):
+            file = stack.enter_context(pq.ParquetFile(path))
+            batches = file.iter_batches(BATCH, columns=[name for name in file.schema_arrow.names if name not in skip])
+        while True:
+            with _translated(path):
+                rows = next((_rows(batch, primary, path, skip) for batch in batches), None)
+                if rows is None:
+                    break
+                for name in coded & rows[1].keys():
+                    values = rows[1][name]
+                    rows[1][name] = [json.loads(value) if isinstance(value, str) else value for value in values]
+            yield rows

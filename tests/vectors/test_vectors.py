@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 import geopandas
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -187,6 +188,29 @@ class TestFiles:
         (tmp_path / "parts.prj").symlink_to(tmp_path / "elsewhere")
         with pytest.raises(InvalidInput, match="a link"):
             read_features(tmp_path / "parts.shp")
+
+    def test_damaged_bytes_are_refused_or_read(self, write, tmp_path):
+        """Damaged projections made pyogrio fail with UnboundLocalError, damaged Parquet pyarrow with OverflowError."""
+        random = np.random.default_rng(5)
+        frame = geopandas.read_file(write([feature(properties={"a": 1, "b": "x"})]))
+        frame.to_file(tmp_path / "a.shp")
+        frame.to_file(tmp_path / "a.fgb")
+        frame.to_parquet(tmp_path / "a.parquet")
+        refusals = 0
+        for damaged, read in {"prj": "shp", "shp": "shp", "dbf": "shp", "fgb": "fgb", "parquet": "parquet"}.items():
+            path = tmp_path / f"a.{damaged}"
+            whole = path.read_bytes()
+            for _ in range(60):
+                content = bytearray(whole)
+                for place in random.integers(0, min(len(whole), 400), 4):
+                    content[place] = random.integers(256)
+                path.write_bytes(content)
+                try:
+                    read_features(tmp_path / f"a.{read}")
+                except InvalidInput:
+                    refusals += 1
+            path.write_bytes(whole)
+        assert refusals > 50
 
     def test_layers(self, write, tmp_path):
         frame = geopandas.read_file(write(three()[:1]))
