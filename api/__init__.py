@@ -1,0 +1,1 @@
+"""The STAC API: pinned searches over a catalog, version routes, objects, STAC Browser."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import attr
 from fastapi import Path, Query, Request
-from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, ConfigDict, Field
 from stac_fastapi.types.search import APIRequest
 
@@ -200,7 +200,7 @@ def refuse_unknown(request: Request) -> None:
         With the names that the route takes.
     """
     route = request.scope["route"]
-    known = {field.alias for field in get_flat_dependant(route.dependant, skip_repeats=True).query_params}
+    known = _query_names(route.dependant)
     seen: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in known:
@@ -212,3 +212,8 @@ def refuse_unknown(request: Request) -> None:
         if name in seen:
             raise InvalidInput(f"{name} is given twice.", hint="Give it once.", kind="repeated-parameter")
         seen.add(name)
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    names = {field.alias for field in dependant.query_params}
+    return names.union(*(_query_names(inner) for inner in dependant.dependencies))

@@ -112,12 +112,9 @@ def select(backend: Backend, collections: Sequence[str] | None, version: str | N
 
 
 def _all_latest(backend: Backend) -> tuple[Version, ...]:
-    found: list[Version] = []
-    for dataset in backend.dataset_ids():
-        # A dataset may have no latest: every version of it failed its checks.
-        if backend.dataset(dataset).latest_number():
-            found.append(backend.resolve(dataset, _LATEST))
-    return tuple(found)
+    # A dataset may have no latest: every version of it failed its checks.
+    named = (dataset for dataset in backend.dataset_ids() if backend.dataset(dataset).latest_number())
+    return tuple(backend.resolve(dataset, _LATEST) for dataset in named)
 
 
 def _known(dataset: str) -> str:

@@ -15,8 +15,8 @@ class ApiSettings(BaseModel):
     """Settings of one API; nothing is read from the environment, so two can live in one process.
 
     ``public_url`` is the address that clients use, where a proxy stands in front; otherwise links are made from the
-    ``Host`` header. ``proxy_headers`` trusts ``Forwarded`` and ``X-Forwarded-*``: only where every request passes a proxy
-    that sets them, since answers are cached by others and a forged address would stay in their caches.
+    ``Host`` header. ``proxy_headers`` trusts ``Forwarded`` and ``X-Forwarded-*``: only where every request passes a
+    proxy that sets them, since answers are cached by others and a forged address would stay in their caches.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +29,7 @@ class ApiSettings(BaseModel):
     proxy_headers: bool = False
     browser_dir: Path | None = None
     browser_options: dict[str, Any] = Field(default_factory=dict)
-    max_limit: int = Field(default=10_000, ge=1)
+    max_limit: int = Field(default=10_000, ge=1, le=10_000)
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     max_diff_items: int = Field(default=200_000, ge=1)
 

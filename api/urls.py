@@ -8,9 +8,7 @@ from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 
-from versioning.version import Version
-
-__all__ = ["Urls", "link"]
+__all__ = ["GEOJSON", "JSON", "Urls", "link"]
 
 GEOJSON = "application/geo+json"
 JSON = "application/json"
@@ -26,7 +24,7 @@ def link(rel: str, href: str, media_type: str = JSON, title: str | None = None) 
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Addresses below one base, which has no slash at its end."""
+    """Addresses below one base, which has no slash at its end; a :class:`catalog.collections.Links`."""
 
     base: str
 
@@ -38,34 +36,40 @@ class Urls:
     def to(self, *parts: str, params: Iterable[tuple[str, str]] = ()) -> str:
         """An address below the base; the parts are quoted."""
         path = "/".join(quote(part, safe=":+=,@") for part in parts)
-        text = urlencode(list(params), safe=":/,")
-        return f"{self.base}/{path}" + (f"?{text}" if text else "")
+        return Urls(f"{self.base}/{path}").with_params(params)
 
-    @property
+    def with_params(self, params: Iterable[tuple[str, str]]) -> str:
+        """The base itself with query parameters."""
+        text = urlencode(list(params), safe=":/,")
+        return f"{self.base}?{text}" if text else self.base
+
     def root(self) -> str:
         """The landing page."""
         return f"{self.base}/"
 
-    @property
     def search(self) -> str:
         """The search."""
         return self.to("search")
 
-    def collection(self, version: Version) -> str:
-        """A version's collection."""
-        return self.to("collections", version.collection_id)
-
-    def items(self, version: Version) -> str:
-        """A version's items."""
-        return self.to("collections", version.collection_id, "items")
-
-    def item(self, version: Version, item_id: str) -> str:
-        """An item of a version."""
-        return self.to("collections", version.collection_id, "items", item_id)
+    def dataset(self, dataset: str) -> str:
+        """The collection that follows the dataset's ``latest``."""
+        return self.to("collections", dataset)
 
     def history(self, dataset: str) -> str:
         """All versions of a dataset."""
         return self.to("collections", dataset, "versions")
+
+    def collection(self, collection_id: str) -> str:
+        """A version's collection."""
+        return self.to("collections", collection_id)
+
+    def items(self, collection_id: str) -> str:
+        """A version's items."""
+        return self.to("collections", collection_id, "items")
+
+    def item(self, collection_id: str, item_id: str) -> str:
+        """An item of a version."""
+        return self.to("collections", collection_id, "items", item_id)
 
     def item_history(self, dataset: str, item_id: str) -> str:
         """All revisions of an item."""

@@ -1,0 +1,211 @@
+"""The core of the STAC API: landing page, collections, items and search, over any backend.
+
+The methods are synchronous: stac-fastapi runs them in its thread pool, so that reading the store never holds up the
+event loop.
+"""
+
+# stac-fastapi takes whole Responses, and parameters as the request models name them; its types do not say so.
+# pyright: reportIncompatibleMethodOverride=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import attr
+from fastapi import Request
+from fastapi.responses import Response
+from stac_fastapi.types.core import BaseCoreClient
+
+from api.backend import Backend
+from api.documents import collection_document, item_document, successors_of
+from api.fields import FieldSet
+from api.history import predecessor
+from api.params import SearchPostRequest
+from api.pins import Selection, resolve, select
+from api.responses import ALIAS, IMMUTABLE, MOVING, etag_of, reply
+from api.searching import Address, Wanted, search_page
+from api.settings import ApiSettings
+from api.urls import GEOJSON, JSON, Urls, link
+from versioning.errors import Expired, NotFound
+from versioning.version import Version
+
+__all__ = ["CoreClient"]
+
+
+@attr.s
+class CoreClient(BaseCoreClient):
+    """What the routes of stac-fastapi call."""
+
+    backend: Backend = attr.ib(kw_only=True)
+    settings: ApiSettings = attr.ib(kw_only=True)
+
+    # -- the catalog
+
+    def landing_page(self, *, request: Request, **_: Any) -> Response:
+        """GET /."""
+        urls = Urls.of(request)
+        page: dict[str, Any] = dict(super().landing_page(request=request))
+        page["links"] = [
+            *page["links"],
+            link("alternate", urls.to("browser") + "/", "text/html", "STAC Browser"),
+            *(
+                link("child", urls.dataset(dataset), JSON, f"{dataset}, latest version")
+                for dataset in self.backend.dataset_ids()
+            ),
+        ]
+        return reply(request, page)
+
+    def conformance(self, *, request: Request, **_: Any) -> Response:
+        """GET /conformance."""
+        return reply(request, {"conformsTo": self.conformance_classes()})
+
+    # -- collections
+
+    def all_collections(self, *, request: Request, versions: str = "latest", **_: Any) -> Response:
+        """GET /collections."""
+        urls = Urls.of(request)
+        documents: list[dict[str, Any]] = []
+        for dataset_id in self.backend.dataset_ids():
+            dataset = self.backend.dataset(dataset_id)
+            latest = dataset.latest_number()
+            numbers = range(dataset.head(), 0, -1) if versions == "all" else [latest] if latest else []
+            successors = successors_of(dataset)
+            for number in numbers:
+                try:
+                    version = self.backend.resolve(dataset_id, f"v{number}")
+                except Expired:
+                    continue
+                documents.append(collection_document(version, urls, successors.get(number, ())))
+        here = urls.to("collections", params=[("versions", "all")] if versions == "all" else ())
+        links = [link("self", here), link("root", urls.root())]
+        if versions != "all":
+            links.append(link("alternate", urls.to("collections", params=[("versions", "all")]), JSON, "All versions"))
+        body = {
+            "collections": documents,
+            "links": links,
+            "numberMatched": len(documents),
+            "numberReturned": len(documents),
+        }
+        return reply(request, body)
+
+    def get_collection(self, *, request: Request, collection_id: str, version: str | None = None, **_: Any) -> Response:
+        """GET /collections/{collection_id}."""
+        return self.collection_reply(request, resolve(self.backend, collection_id, version), collection_id)
+
+    def collection_reply(self, request: Request, version: Version, asked: str | None) -> Response:
+        """A version's collection, asked for by its own id or by another name."""
+        urls = Urls.of(request)
+        successors = successors_of(self.backend.dataset(version.dataset)).get(version.number, ())
+        canonical = asked == version.collection_id
+        return reply(
+            request,
+            collection_document(version, urls, successors),
+            cache=MOVING if canonical else ALIAS,
+            location=None if canonical else urls.collection(version.collection_id),
+        )
+
+    # -- items
+
+    def get_item(
+        self, *, request: Request, collection_id: str, item_id: str, version: str | None = None, **_: Any
+    ) -> Response:
+        """GET /collections/{collection_id}/items/{item_id}."""
+        return self.item_reply(request, resolve(self.backend, collection_id, version), item_id, collection_id)
+
+    def item_reply(self, request: Request, version: Version, item_id: str, asked: str | None) -> Response:
+        """An item of a version; ``asked`` is the collection id that named the version, if one did."""
+        urls = Urls.of(request)
+        row = self.backend.find(version, item_id)
+        if row is None:
+            raise NotFound(
+                f"{version.pin} has no item {item_id[:200]!r}.",
+                hint=f"See {urls.items(version.collection_id)}",
+                kind="no-such-item",
+            )
+        canonical = asked == version.collection_id
+
+        def document() -> dict[str, Any]:
+            made = item_document(row.parse(), version.collection_id, urls)
+            before = predecessor(self.backend, version, row)
+            if before is not None:
+                made["links"].append(link("predecessor-version", urls.item(before, item_id), GEOJSON))
+            return made
+
+        return reply(
+            request,
+            document,
+            media_type=GEOJSON,
+            cache=IMMUTABLE if canonical else ALIAS,
+            etag=etag_of(row.digest, version.collection_id, urls.base),
+            location=None if canonical else urls.item(version.collection_id, item_id),
+        )
+
+    def item_collection(
+        self,
+        *,
+        request: Request,
+        collection_id: str,
+        version: str | None = None,
+        fields: str | None = None,
+        limit: int | None = None,
+        token: str | None = None,
+        **parts: Any,
+    ) -> Response:
+        """GET /collections/{collection_id}/items."""
+        wanted = self._wanted(FieldSet.parse(fields), limit, token, parts)
+        found = resolve(self.backend, collection_id, version)
+        selection = Selection((found,), pinned=collection_id == found.collection_id)
+        urls = Urls.of(request)
+        params = request.query_params.multi_items()
+        address = Address.get(urls.items(found.collection_id), params, selection, route=True)
+        return self._get_page(request, selection, wanted, address)
+
+    # -- search
+
+    def get_search(
+        self,
+        *,
+        request: Request,
+        collections: str | None = None,
+        version: str | None = None,
+        fields: str | None = None,
+        limit: int | None = None,
+        token: str | None = None,
+        **parts: Any,
+    ) -> Response:
+        """GET /search."""
+        wanted = self._wanted(FieldSet.parse(fields), limit, token, parts)
+        names = None if collections is None else [name.strip() for name in collections.split(",")]
+        selection = select(self.backend, names, version)
+        params = request.query_params.multi_items()
+        address = Address.get(Urls.of(request).search(), params, selection, route=False)
+        return self._get_page(request, selection, wanted, address)
+
+    def post_search(self, search_request: SearchPostRequest, *, request: Request, **_: Any) -> Response:
+        """POST /search."""
+        asked = search_request
+        fields = FieldSet.of(asked.fields.include, asked.fields.exclude) if asked.fields else FieldSet()
+        parts = {name: getattr(asked, name) for name in ("ids", "bbox", "intersects", "datetime", "filter", "sortby")}
+        parts |= {"filter_lang": asked.filter_lang, "filter_crs": asked.filter_crs}
+        wanted = self._wanted(fields, asked.limit, asked.token, parts)
+        selection = select(self.backend, asked.collections, asked.version)
+        urls = Urls.of(request)
+        body = asked.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+        address = Address.post(urls.search(), body, selection)
+        page = search_page(self.backend, selection, wanted, address, urls, itself=urls.search())
+        return reply(request, page, media_type=GEOJSON)
+
+    def _wanted(self, fields: FieldSet, limit: int | None, token: str | None, parts: dict[str, Any]) -> Wanted:
+        return Wanted.parse(fields=fields, limit=limit, token=token, most=self.settings.max_limit, **parts)
+
+    def _get_page(self, request: Request, selection: Selection, wanted: Wanted, address: Address) -> Response:
+        urls = Urls.of(request)
+        itself = str(request.url)
+        return reply(
+            request,
+            lambda: search_page(self.backend, selection, wanted, address, urls, itself=itself),
+            media_type=GEOJSON,
+            cache=IMMUTABLE if selection.pinned else ALIAS,
+            etag=etag_of(itself, urls.base, *(version.digest for version in selection.versions), *selection.pins),
+            location=None if selection.pinned else address.url,
+        )

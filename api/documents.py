@@ -1,0 +1,70 @@
+"""STAC documents as the API serves them: a version's collection, its items, and pages of items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from api.fields import FieldSet
+from api.pins import Selection
+from api.urls import GEOJSON, Urls, link
+from catalog.collections import collection_dict, stac_item
+from versioning.dataset import Dataset
+from versioning.ids import split_collection_id
+from versioning.version import Version
+
+__all__ = ["collection_document", "item_document", "page_document", "successors_of"]
+
+
+def successors_of(dataset: Dataset) -> dict[int, list[int]]:
+    """For each version the versions that were made from it (RFC 5829)."""
+    found: dict[int, list[int]] = {}
+    for record in dataset.versions():
+        if record.parent is not None:
+            found.setdefault(record.parent, []).append(record.number)
+    return found
+
+
+def collection_document(version: Version, urls: Urls, successors: Sequence[int]) -> dict[str, Any]:
+    """A version's collection. Later versions add ``successor-version`` links to it, and nothing else."""
+    document = collection_dict(version, urls, successors=successors)
+    here = urls.to("collections", version.collection_id)
+    document["links"] += [
+        link("permalink", here),
+        link("http://www.opengis.net/def/rel/ogc/1.0/queryables", f"{here}/queryables", "application/schema+json"),
+        link("assets", f"{here}/assets", "application/x-ndjson", "The exact asset set, one JSON object a line"),
+    ]
+    return document
+
+
+def item_document(item: Mapping[str, Any], collection_id: str, urls: Urls) -> dict[str, Any]:
+    """An item of a version: immutable, so it links to nothing that is not."""
+    document = stac_item(item, collection_id, urls, urls.asset)
+    dataset, _ = split_collection_id(collection_id)
+    document["links"] += [
+        link("permalink", urls.item(collection_id, item["id"]), GEOJSON),
+        link("version-history", urls.item_history(dataset, item["id"])),
+    ]
+    return document
+
+
+def page_document(
+    items: Sequence[Mapping[str, Any]],
+    selection: Selection,
+    urls: Urls,
+    *,
+    fields: FieldSet,
+    matched: int,
+    links: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """A page of items. The foreign member ``pin:versions`` says which versions it was drawn from."""
+    documents = [fields.of_item(item_document(item, item["collection"], urls)) for item in items]
+    return {
+        "type": "FeatureCollection",
+        "stac_version": "1.1.0",
+        "pin:versions": selection.pins,
+        "features": documents,
+        "links": [*links, link("root", urls.root())],
+        "numberMatched": matched,
+        "numberReturned": len(documents),
+    }

@@ -1,0 +1,78 @@
+"""Queryables: what a filter and a sort can name, as JSON Schema, drawn from what datasets sum up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attr
+from fastapi import Request
+from fastapi.responses import Response
+from stac_fastapi.extensions.filter.client import BaseFiltersClient
+
+from api.backend import Backend
+from api.pins import resolve, select
+from api.responses import reply
+from api.urls import Urls
+from versioning.version import Version
+
+__all__ = ["QueryablesClient"]
+
+_SCHEMA = "application/schema+json"
+_ITEM = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
+_ALWAYS: dict[str, Any] = {
+    "id": {"title": "Item id", "type": "string"},
+    "collection": {"title": "Collection id, with its version", "type": "string"},
+    "geometry": {"title": "Geometry", "$ref": "https://geojson.org/schema/Geometry.json"},
+    "datetime": {"title": "Time", "type": "string", "format": "date-time"},
+}
+
+
+@attr.s
+class QueryablesClient(BaseFiltersClient):
+    """What the routes of stac-fastapi's filter extension call."""
+
+    backend: Backend = attr.ib(kw_only=True)
+
+    def get_queryables(self, collection_id: str | None = None, *, request: Request, **_: Any) -> Response:  # pyright: ignore[reportIncompatibleMethodOverride] - an answer with headers, not only a dict
+        """GET /queryables and GET /collections/{collection_id}/queryables."""
+        urls = Urls.of(request)
+        if collection_id is None:
+            versions, here, location = select(self.backend, None, None).versions, urls.to("queryables"), None
+        else:
+            version = resolve(self.backend, collection_id)
+            versions = (version,)
+            here = urls.to("collections", version.collection_id, "queryables")
+            location = None if collection_id == version.collection_id else here
+        return reply(request, _schema(here, versions), media_type=_SCHEMA, location=location)
+
+
+def _schema(here: str, versions: tuple[Version, ...]) -> dict[str, Any]:
+    properties = dict(_ALWAYS)
+    for version in versions:
+        declared = version.record.collection.get("summaries")
+        found = {**(declared if isinstance(declared, dict) else {}), **version.record.summaries}
+        for name, summary in sorted(found.items()):
+            properties.setdefault(name, _property(name, summary))
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": here,
+        "type": "object",
+        "title": "Queryables",
+        "description": "What filters can name. Other properties of items can be named too; where one is missing, a "
+        "comparison does not match.",
+        "properties": properties,
+        "additionalProperties": True,
+    }
+
+
+def _property(name: str, summary: Any) -> dict[str, Any]:
+    """The type that a summary's values have: a range is of numbers, a list of what it lists."""
+    described: dict[str, Any] = {"title": name}
+    if isinstance(summary, dict) and isinstance(summary.get("minimum"), int | float):
+        described["type"] = "number"
+    elif isinstance(summary, list) and summary:
+        if all(isinstance(value, str) for value in summary):
+            described |= {"type": "string", "enum": summary}
+        elif all(isinstance(value, int | float) and not isinstance(value, bool) for value in summary):
+            described["type"] = "number"
+    return described
