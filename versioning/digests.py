@@ -111,7 +111,7 @@ def parse_multihash(text: object) -> bytes:
 
 def tree(leaves: Sequence[bytes], page_ends: Sequence[int], *, family: Family = "digest") -> bytes:
     """The root over leaves that are cut into pages; ``page_ends`` are the exclusive ends of the pages."""
-    starts = [0, *page_ends[:-1]]
+    starts = [0, *page_ends][: len(page_ends)]
     return root_digest(
         (page_digest(leaves[start:end], family=family) for start, end in zip(starts, page_ends, strict=True)),
         family=family,

@@ -23,7 +23,17 @@ import pyarrow.parquet as pq
 from versioning.errors import Integrity
 from versioning.rows import AssetRef, Row
 
-__all__ = ["DELTA_SCHEMA", "ROW_SCHEMA", "FileRef", "decode_rows", "encode_rows", "merge_tables", "rows_of", "table_of"]
+__all__ = [
+    "DELTA_SCHEMA",
+    "ROW_SCHEMA",
+    "FileRef",
+    "decode_rows",
+    "encode_rows",
+    "encode_table",
+    "merge_tables",
+    "rows_of",
+    "table_of",
+]
 
 _DIGEST = pa.binary(32)
 _TIME = pa.timestamp("us", tz="UTC")
@@ -95,17 +105,18 @@ def _asset(asset: AssetRef) -> dict[str, Any]:
 
 def encode_rows(table: pa.Table) -> bytes:
     """A chunk file: GeoParquet 1.1, zstd level 3 (level 9 saves 4 % for 3.7 times the CPU), one row group."""
+    return encode_table(table)
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """A table as a Parquet file of one row group, with the metadata of its schema and nothing of Arrow's own."""
     sink = io.BytesIO()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        compression_level=3,
-        row_group_size=max(1, table.num_rows),
-        use_dictionary=False,
-        write_statistics=True,
-        store_schema=False,
-    )
+    with pq.ParquetWriter(
+        sink, table.schema, compression="zstd", compression_level=3, use_dictionary=False, store_schema=False
+    ) as writer:
+        writer.write_table(table, row_group_size=max(1, table.num_rows))
+        # Without Arrow's schema pyarrow leaves out the schema's metadata too, and so what makes it GeoParquet.
+        writer.add_key_value_metadata(dict(table.schema.metadata or {}))
     return sink.getvalue()
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from versioning import chunking, digests
 from versioning.errors import Integrity
-from versioning.manifests import FileRef
+from versioning.manifests import FileRef, encode_table
 from versioning.rows import BBox
 
 __all__ = ["SNAPSHOT_SCHEMA", "Chunk", "Roots", "decode_snapshot", "describe", "encode_snapshots", "roots_of"]
@@ -155,17 +155,7 @@ def _encode(chunks: Sequence[Chunk]) -> bytes:
         "files": [[{"sha256": file.sha256, "size": file.size} for file in chunk.files] for chunk in chunks],
     }
     arrays = [pa.array(columns[field.name], field.type) for field in SNAPSHOT_SCHEMA]
-    sink = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_arrays(arrays, schema=SNAPSHOT_SCHEMA),
-        sink,
-        compression="zstd",
-        compression_level=3,
-        row_group_size=len(chunks),
-        use_dictionary=False,
-        store_schema=False,
-    )
-    return sink.getvalue()
+    return encode_table(pa.Table.from_arrays(arrays, schema=SNAPSHOT_SCHEMA))
 
 
 def decode_snapshot(data: bytes, *, where: str) -> list[Chunk]:
