@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -29,6 +30,8 @@ _CORE = {
     kind: f"https://schemas.stacspec.org/v{STAC_VERSION}/{name}-spec/json-schema/{name}.json"
     for kind, name in (("Feature", "item"), ("Collection", "collection"))
 }
+# The references that could not be followed for the document at hand; validators are shared between threads.
+_missing: ContextVar[set[str]] = ContextVar("missing")
 _MAX_ERRORS = 20
 _LONGEST = 300
 
@@ -101,46 +104,47 @@ def _validate(document: Mapping[str, Any], kind: str, schema_dir: Path | None) -
     plain = {"links": [], **document}
     declared = document.get("stac_extensions")
     names = [name for name in declared if isinstance(name, str)] if isinstance(declared, list) else []
-    errors: list[str] = []
     unchecked: set[str] = set()
-    for name in dict.fromkeys([_CORE[kind], *names]):
-        uri = name.rstrip("#")
-        known = _validator(uri, schema_dir)
-        if known is None:
+    token = _missing.set(unchecked)
+    try:
+        return _against([_CORE[kind], *names], plain, schema_dir, unchecked)
+    finally:
+        _missing.reset(token)
+
+
+def _against(names: list[str], plain: dict[str, Any], schema_dir: Path | None, unchecked: set[str]) -> Validation:
+    errors: list[str] = []
+    for uri in dict.fromkeys(name.rstrip("#") for name in names):
+        validator = _validator(uri, schema_dir)
+        if validator is None:
             unchecked.add(uri)
             continue
-        validator, missing = known
         errors += [f"{_explain(error)} ({uri})" for error in islice(validator.iter_errors(plain), _MAX_ERRORS)]
-        unchecked |= missing
     return Validation(tuple(errors), tuple(sorted(unchecked)))
 
 
 @lru_cache(maxsize=256)
-def _validator(uri: str, schema_dir: Path | None) -> tuple[Validator, set[str]] | None:
-    """The validator of a schema, with the set in which it notes what it refers to and nobody has."""
+def _validator(uri: str, schema_dir: Path | None) -> Validator | None:
     from jsonschema import Draft7Validator
     from jsonschema.validators import validator_for
-    from referencing import Resource
-    from referencing.jsonschema import DRAFT7
 
     schemas = _schemas(schema_dir)
     if uri not in schemas:
         return None
-    missing: set[str] = set()
-
-    def unknown(reference: str) -> Resource[Any]:
-        missing.add(reference.rstrip("#"))
-        return Resource(contents=True, specification=DRAFT7)
-
-    registry = _registry(schema_dir, unknown)
     schema = schemas[uri]
-    return validator_for(schema, default=Draft7Validator)(schema, registry=registry), missing
+    return validator_for(schema, default=Draft7Validator)(schema, registry=_registry(schema_dir))
 
 
-def _registry(schema_dir: Path | None, unknown: Any) -> Registry[Any]:
+@lru_cache(maxsize=16)
+def _registry(schema_dir: Path | None) -> Registry[Any]:
     from jsonschema_specifications import REGISTRY
     from referencing import Registry, Resource
     from referencing.jsonschema import DRAFT7
+
+    def unknown(reference: str) -> Resource[Any]:
+        """What a schema refers to and nobody has allows everything, and is noted for the document at hand."""
+        _missing.get().add(reference.rstrip("#"))
+        return Resource(contents=True, specification=DRAFT7)
 
     known = [(uri, DRAFT7.create_resource(schema)) for uri, schema in _schemas(schema_dir).items()]
     specifications = [(uri, Resource(REGISTRY.contents(uri), DRAFT7)) for uri in REGISTRY]
