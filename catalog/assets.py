@@ -222,7 +222,13 @@ def opaque_asset(
 
 
 def _asset(
-    ref: ObjectRef, media_type: str, *, digest: str, source: Mapping[str, Any] | None, roles: Sequence[str], title: str | None
+    ref: ObjectRef,
+    media_type: str,
+    *,
+    digest: str,
+    source: Mapping[str, Any] | None,
+    roles: Sequence[str],
+    title: str | None,
 ) -> dict[str, Any]:
     asset: dict[str, Any] = {
         "href": ref.href,

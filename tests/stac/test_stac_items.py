@@ -283,3 +283,13 @@ def test_times_are_written_in_utc(given, written):
 def test_ids_are_checked_first():
     with pytest.raises(InvalidInput, match="cannot be an item's id"):
         build_item("../x", {}, datetime=WHEN)
+
+
+def test_what_an_asset_was_derived_from_is_checked(make_raster, schemas):
+    path = make_raster("EPSG:32618", 3e5, 4e6, 30, 30)
+    source = {"inputs": ["r1:" + "0" * 64], "step": "warp", "parameters": {"crs": "EPSG:32618"}}
+    item = build_item("a", {"data": part_of(path, source=source)}, datetime=WHEN)
+    assert item["assets"]["data"]["pin:source"] == source
+    assert validate_item(item, schemas).errors == ()
+    item["assets"]["data"]["pin:source"] = {**source, "inputs": ["scene.tif"]}
+    assert "pin:source.inputs[0]: 'scene.tif' does not match" in validate_item(item, schemas).errors[0]
