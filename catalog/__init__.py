@@ -1,0 +1,1 @@
+"""STAC: items, collections, content digests, search at a pin."""

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from catalog.assets import COG, PARQUET, AssetPart, labels_asset, opaque_asset, raster_asset
+from catalog.bands import source_bands
 from catalog.footprints import from_geojson
 from catalog.items import build_item
 from ingest.convert import Made
 from ingest.plan import PlannedAsset, PlannedItem
 from ingest.recipe import Band, Layer, Recipe
 from versioning.digests import parse_multihash
+from versioning.errors import InvalidInput
 from versioning.objects import ObjectRef
 
 __all__ = ["collection_of", "item_of", "kept_part", "part_of", "software", "stored_ref"]
 
 _LABEL = "label:"
+_BAND = ("name", "description", "unit")
 _PACKAGES = ("stacpin", "rasterio", "rio-cogeo", "pyogrio", "pyproj", "shapely", "pyarrow")
 
 
@@ -38,9 +41,8 @@ def part_of(asset: PlannedAsset, path: Path, ref: ObjectRef, digest: str, made: 
             digest=digest,
             source=asset.lineage,
             roles=layer.roles or ("data",),
-            title=layer.title,
-            band_names=[band if isinstance(band, str) else band.name for band in layer.bands] or None,
-            extra=_extra(layer),
+            title=_title(asset),
+            extra=_extra(layer) | {"bands": _bands(asset, made)},
         )
     if layer.kind == "labels" and made is not None and made.labels is not None:
         labels = made.labels
@@ -60,13 +62,13 @@ def part_of(asset: PlannedAsset, path: Path, ref: ObjectRef, digest: str, made: 
             classes={
                 name: properties[name]["values"] for name in wanted or () if properties.get(name, {}).get("values")
             },
-            title=layer.title,
+            title=_title(asset),
             description=layer.label.description or None,
             tasks=layer.label.tasks,
             methods=layer.label.methods,
             extra=_extra(layer),
         )
-    return opaque_asset(path, ref, roles=layer.roles or ("metadata",), title=layer.title, extra=_extra(layer))
+    return opaque_asset(path, ref, roles=layer.roles or ("metadata",), title=_title(asset), extra=_extra(layer))
 
 
 def kept_part(parent: Mapping[str, Any], geometry: Mapping[str, Any] | None) -> AssetPart:
@@ -81,18 +83,42 @@ def item_of(item: PlannedItem, parts: Mapping[str, AssetPart]) -> dict[str, Any]
     return build_item(item.source.id, parts, properties=item.source.properties)
 
 
+def _title(asset: PlannedAsset) -> str | None:
+    title = asset.source.settings.title
+    return None if title is None else asset.source.fill(title)
+
+
 def _extra(layer: Layer) -> dict[str, Any]:
-    extra: dict[str, Any] = {} if layer.description is None else {"description": layer.description}
-    if any(isinstance(band, Band) for band in layer.bands):
-        extra["bands"] = [_band(band) for band in layer.bands]
-    return extra
+    return {} if layer.description is None else {"description": layer.description}
 
 
-def _band(band: Band | str) -> dict[str, Any]:
+def _bands(asset: PlannedAsset, made: Made | None) -> list[dict[str, Any]]:
+    """What is known of the bands beside their values: the recipe's word counts, then the parent's, then the source's.
+
+    The file's own names and units are tags: of a file with the parent's content they are not asked again, so that
+    re-saving it without them changes nothing.
+    """
+    layer, parent = asset.source.settings, asset.parent
+    if parent is not None and (made is None or parent.get("pin:digest") == made.digest):
+        own = [{**parent, **band} for band in parent.get("bands", ())]
+        found = [{name: band[name] for name in _BAND if name in band} for band in own]
+    else:
+        found = source_bands(asset.source.path, crs=layer.source_crs)
+    if not layer.bands:
+        return found
+    if len(layer.bands) != len(found):
+        raise InvalidInput(
+            f"{asset.source.path} has {len(found)} bands; its layer names {len(layer.bands)}.",
+            hint=f"Name each of them under 'bands:' of layer {asset.source.layer!r}.",
+        )
+    return [own | _band(band, asset) for own, band in zip(found, layer.bands, strict=True)]
+
+
+def _band(band: Band | str, asset: PlannedAsset) -> dict[str, Any]:
     if isinstance(band, str):
-        return {}
-    named = {"eo:common_name": band.common_name, "description": band.description}
-    return {name: value for name, value in named.items() if value is not None}
+        return {"name": asset.source.fill(band)}
+    named = {"name": band.name, "eo:common_name": band.common_name, "description": band.description}
+    return {name: asset.source.fill(value) for name, value in named.items() if value is not None}
 
 
 def collection_of(recipe: Recipe, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

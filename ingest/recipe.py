@@ -76,8 +76,8 @@ class Layer(_Model):
         STAC properties of the items; templates in strings.
     metadata
         A JSON or CSV file of more properties by item id.
-    bands
-        Names of the bands, in the order of the file.
+    title, bands
+        Of the assets: a title, and the names of the bands in the order of the file; templates.
     source_crs
         The CRS of sources that have none.
     optional

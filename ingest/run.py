@@ -95,7 +95,7 @@ class Run:
         self._workers = workers
         self._executor = executor
         self._cache = cache or DigestCache()
-        self._on_event = on_event
+        self.on_event = on_event
         self._work = _Work()
         self._plan: Plan | None = None
 
@@ -115,7 +115,7 @@ class Run:
             self.dataset.latest(),
             cache=self._cache,
             workers=self._workers,
-            on_event=self._on_event,
+            on_event=self.on_event,
         )
         return self._plan
 
@@ -133,7 +133,7 @@ class Run:
         refused: dict[str, Refusal] = {}
         with tempfile.TemporaryDirectory(prefix="stacpin-") as scratch, self._pool(plan) as pool:
             tasks = list(self._tasks(plan, Path(scratch)))
-            self._on_event(Progress("convert", 0, len(tasks), "files"))
+            self.on_event(Progress("convert", 0, len(tasks), "files"))
             for done, (task, asset, result) in enumerate(_results(pool, tasks), start=1):
                 if not isinstance(result, StacpinError):
                     parts[task.item, task.key] = self._store(asset, result)
@@ -141,7 +141,7 @@ class Run:
                     raise result
                 else:
                     refused[task.item] = Refusal(task.item, str(task.source), result.kind, result.message, result.hint)
-                self._on_event(Progress("convert", done, len(tasks), "files", task.source.name))
+                self.on_event(Progress("convert", done, len(tasks), "files", task.source.name))
             plan.refused += [refused[item_id] for item_id in sorted(refused)]
             plan.items = [item for item in plan.items if item.source.id not in refused]
             for item in plan.items:
@@ -229,7 +229,7 @@ class Run:
             for _ in self.catalog.objects.read(ref.href, ref.sha256, ref.size):
                 pass
             done += ref.size
-            self._on_event(Progress("verify", done, total, "bytes", ref.href))
+            self.on_event(Progress("verify", done, total, "bytes", ref.href))
         return total
 
     @property

@@ -31,12 +31,17 @@ _TIMES = ("datetime", "start_datetime", "end_datetime")
 
 @dataclass(frozen=True, slots=True)
 class SourceAsset:
-    """One file that becomes one asset."""
+    """One file that becomes one asset. ``fields`` fill the templates of its layer."""
 
     key: str
     path: Path
     layer: str
     settings: Layer
+    fields: dict[str, str]
+
+    def fill(self, template: str) -> str:
+        """A template of the layer, filled for this file."""
+        return _fill(template, self.fields, self.path)
 
 
 @dataclass(slots=True)
@@ -80,7 +85,7 @@ def find_items(recipe: Recipe, folder: Path) -> list[SourceItem]:
             key = _asset_key(layer, fields, path, shared=layer.item is None and stems.count(path.stem) > 1)
             properties = _properties(layer, fields, path, table.get(item_id, {}))
             item = items.setdefault(item_id, SourceItem(item_id, name, properties))
-            _add(item, SourceAsset(key, path, name, layer), properties)
+            _add(item, SourceAsset(key, path, name, layer, fields), properties)
     return [items[item_id] for item_id in sorted(items)]
 
 

@@ -1,11 +1,13 @@
 """One tree of errors; the class says what the caller can do about it.
 
 Every error carries ``kind`` (a stable string for programs), ``message`` (the value and the reason) and ``hint``
-(the way out). ``exit_code`` and ``http_status`` are what the CLI and the API answer with.
+(the way out); ``data`` may hold a report for programs. ``exit_code`` and ``http_status`` are what the CLI and the API
+answer with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 __all__ = [
@@ -28,10 +30,18 @@ class StacpinError(Exception):
     exit_code: ClassVar[int] = 11
     http_status: ClassVar[int] = 500
 
-    def __init__(self, message: str, *, hint: str | None = None, kind: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        kind: str | None = None,
+        data: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.data = data
         if kind is not None:
             self.kind = kind
 

@@ -1,0 +1,203 @@
+"""Commands that use versions: lock, search, pull, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stacpin.cli.context import CatalogOption, JsonOption, catalog_url, output
+from stacpin.cli.output import Output, human_bytes
+from versioning.errors import Integrity, InvalidInput
+
+if TYPE_CHECKING:
+    from loaders import FolderReport, Pin
+    from versioning.verify import VerifyReport
+
+__all__ = ["register"]
+
+BboxOption = Annotated[
+    str | None, typer.Option(help="west,south,east,north in degrees.", metavar="W,S,E,N", show_default=False)
+]
+DatetimeOption = Annotated[
+    str | None, typer.Option(help="A date, a time, or start/end with .. for open ends.", show_default=False)
+]
+FilterOption = Annotated[
+    str | None, typer.Option("--filter", help='CQL2, e.g. "eo:cloud_cover < 10".', show_default=False)
+]
+IdsOption = Annotated[
+    list[str] | None, typer.Option("--ids", help="An item's id; may be repeated.", show_default=False)
+]
+AssetOption = Annotated[
+    list[str] | None, typer.Option("--asset", "-a", help="An asset's key; may be repeated.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command(epilog="Example: stacpin lock landcover@stable dem@v2")(lock)
+    clear = '"eo:cloud_cover < 10"'
+    app.command(epilog=f"Example: stacpin search landcover@v3 --bbox -106,40,-105,41 --datetime 2024 --filter {clear}")(
+        search
+    )
+    app.command(epilog="Example: stacpin pull landcover@v3 data/ --asset labels")(pull)
+    app.command(epilog="Example: stacpin verify landcover@v3\n\nExample: stacpin verify data/")(verify)
+
+
+def lock(
+    pins: Annotated[list[str], typer.Argument(help="Pins; each is locked to the version that it means now.")],
+    file: Annotated[Path, typer.Option("--file", "-f", help="The lock file.")] = Path("stacpin.lock"),
+    catalog: CatalogOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write which versions a training repository uses, with their digests, into stacpin.lock."""
+    out = output(json)
+    from loaders import read_lock, write_lock
+
+    new = {entry.dataset: entry for entry in (_open(catalog, pin).lock() for pin in pins)}
+    old = {entry.dataset: entry for entry in read_lock(file)} if file.exists() else {}
+    merged = old | new
+    write_lock(file, merged.values())
+    data = [{"pin": entry.pin, "digest": entry.digest, "catalog": entry.catalog} for entry in merged.values()]
+    out.data({"file": str(file), "locked": data}, "\n".join(f"{entry.pin}  {entry.digest}" for entry in new.values()))
+    out.note(f"wrote {file}")
+
+
+def search(
+    pin: Annotated[str, typer.Argument(help="A pin.")],
+    bbox: BboxOption = None,
+    datetime: DatetimeOption = None,
+    filter_: FilterOption = None,
+    ids: IdsOption = None,
+    intersects: Annotated[
+        str | None, typer.Option(help="A GeoJSON geometry, or a file with one.", show_default=False)
+    ] = None,
+    assets: Annotated[bool, typer.Option("--assets", help="List assets instead of items.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.", show_default=False)] = None,
+    catalog: CatalogOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Find items of a version. With --json, one item a line, as STAC."""
+    out = output(json)
+    opened = _open(catalog, pin)
+    if opened.pin != pin:
+        out.note(f"{pin} is {opened.pin}")
+    found = _search(bbox, datetime, filter_, ids, intersects)
+    count = 0
+    if assets:
+        for asset in opened.assets(**found)[:limit]:
+            data = {
+                "item": asset.item,
+                "asset": asset.key,
+                "href": asset.href,
+                "sha256": asset.sha256,
+                "size": asset.size,
+            }
+            out.line(data, f"{asset.sha256}  {asset.size:>12}  {asset.item}/{asset.key}  {asset.href}")
+            count += 1
+    else:
+        for item in opened.items(**found):
+            if limit is not None and count >= limit:
+                break
+            when = item.properties.get("datetime") or _interval(item.properties)
+            out.line(item.to_dict(include_self_link=False), f"{item.id}  {when}  {', '.join(item.assets)}")
+            count += 1
+    out.note(f"{count} {'assets' if assets else 'items'} of {opened.pin}")
+
+
+def pull(
+    pin: Annotated[str, typer.Argument(help="A pin.")],
+    folder: Annotated[Path, typer.Argument(help="Where to.")],
+    bbox: BboxOption = None,
+    datetime: DatetimeOption = None,
+    filter_: FilterOption = None,
+    ids: IdsOption = None,
+    asset: AssetOption = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="How many files at once.")] = 8,
+    catalog: CatalogOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring the files of a version into a folder. Every byte is proven; a stopped pull goes on where it was."""
+    out = output(json)
+    opened = _open(catalog, pin)
+    with out.progress() as listen:
+        report = opened.pull(
+            folder, asset=asset, workers=workers, on_event=listen, **_search(bbox, datetime, filter_, ids, None)
+        )
+    text = (
+        f"{report.pin}  {report.digest}\n"
+        f"{report.files} files of {report.items} items in {report.dest} ({human_bytes(report.bytes)}): "
+        f"{report.fetched} fetched, {report.kept} already there, all proven"
+    )
+    out.data(report.to_dict(), text)
+
+
+def verify(
+    what: Annotated[str, typer.Argument(help="A pin, or a folder that was pulled.")],
+    catalog: CatalogOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Prove every byte of a version, or of a pulled folder. Exits with 30 if anything is wrong, and names it."""
+    out = output(json)
+    with out.progress() as listen:
+        if _is_folder(what):
+            from loaders import verify_folder
+
+            report: VerifyReport | FolderReport = verify_folder(what, on_event=listen)
+        else:
+            report = _open(catalog, what).verify(on_event=listen)
+    if report.ok:
+        out.data(report.to_dict(), _proven(report))
+        return
+    _failed(out, report)
+
+
+def _proven(report: VerifyReport | FolderReport) -> str:
+    data = report.to_dict()
+    parts = [f"{data['items']} items", f"{data.get('objects', data.get('files'))} files", human_bytes(data["bytes"])]
+    lines = [f"{report.pin}  {report.digest}", f"proven: {', '.join(parts)}"]
+    if data.get("referenced"):
+        lines.append(f"not read: {data['referenced']} assets that lie outside the catalog")
+    lines += [f"extra: {path}" for path in data.get("extra", [])]
+    return "\n".join(lines)
+
+
+def _failed(out: Output, report: VerifyReport | FolderReport) -> None:
+    if not out.json:
+        for problem in report.problems:
+            out.note(f"{problem.kind}: {problem.path}: {problem.detail}")
+    names = ", ".join(sorted({problem.path for problem in report.problems})[:5])
+    raise Integrity(
+        f"{report.pin} is damaged: {len(report.problems)} problems, in {names}.",
+        hint="Pull again, or restore the catalog's objects from a mirror.",
+        kind="damaged",
+        data=report.to_dict(),
+    )
+
+
+def _open(catalog: str | None, pin: str) -> Pin:
+    from loaders import open as open_pin
+
+    return open_pin(catalog_url(catalog), pin)
+
+
+def _is_folder(what: str) -> bool:
+    return "@" not in what and ("/" in what or Path(what).is_dir())
+
+
+def _search(
+    bbox: str | None, datetime: str | None, filter_: str | None, ids: list[str] | None, intersects: str | None
+) -> dict[str, Any]:
+    place = intersects
+    if intersects is not None and not intersects.lstrip().startswith("{"):
+        try:
+            place = Path(intersects).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"{intersects} cannot be read as a GeoJSON geometry: {error}.") from error
+    given = {"bbox": bbox, "datetime": datetime, "filter": filter_, "ids": ids, "intersects": place}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _interval(properties: dict[str, Any]) -> str:
+    return f"{properties.get('start_datetime', '..')}/{properties.get('end_datetime', '..')}"

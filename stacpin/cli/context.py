@@ -1,0 +1,130 @@
+"""What all commands share: their options, the catalog they are about, who the author is."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stacpin.cli.output import Output
+from versioning.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ingest.recipe import Recipe
+    from versioning.catalog import Catalog
+
+__all__ = ["CatalogOption", "JsonOption", "RecipeOption", "author", "catalog_of", "load", "output", "recipe_at"]
+
+RECIPE = "stacpin.yaml"
+
+CatalogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--catalog",
+        "-C",
+        metavar="URL",
+        help="The catalog: a path, or s3://…, gs://…, az://…. [env: STACPIN_CATALOG; else the recipe's]",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+RecipeOption = Annotated[Path, typer.Option("--recipe", "-r", help="The recipe.", metavar="FILE")]
+
+
+@dataclass(frozen=True, slots=True)
+class Globals:
+    """What was said before the command."""
+
+    command: str = "stacpin"
+    catalog: str | None = None
+    json: bool = False
+    quiet: bool = False
+
+
+# What was said before the command of this call.
+SAID: ContextVar[Globals] = ContextVar("SAID", default=Globals())  # noqa: B039 - frozen
+
+
+def output(json: bool = False) -> Output:
+    """The output of the command that runs now."""
+    said = SAID.get()
+    return Output(said.command, json=json or said.json, quiet=said.quiet)
+
+
+def catalog_url(given: str | None, recipe: Path = Path(RECIPE)) -> str:
+    """Which catalog is meant.
+
+    Raises
+    ------
+    InvalidInput
+        If nothing says so.
+    """
+    said = SAID.get()
+    url = given or said.catalog or os.environ.get("STACPIN_CATALOG")
+    if url:
+        return url
+    if recipe.is_file():
+        found = load(recipe)
+        if found.catalog:
+            return _beside(recipe, found.catalog)
+    if Path("stacpin.json").is_file():
+        return "."
+    raise InvalidInput(
+        "No catalog is named.",
+        hint="Use -C PATH_OR_URL, set STACPIN_CATALOG, or write 'catalog:' into the recipe.",
+        kind="no-catalog",
+    )
+
+
+def catalog_of(given: str | None, recipe: Path = Path(RECIPE)) -> Catalog:
+    """The catalog that a command is about."""
+    from versioning.catalog import Catalog
+
+    return Catalog.open(catalog_url(given, recipe))
+
+
+def recipe_at(path: Path) -> tuple[Recipe, Path]:
+    """A recipe and its folder; a folder stands for the ``stacpin.yaml`` in it."""
+    file = path / RECIPE if path.is_dir() else path
+    return load(file), file.resolve().parent
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe."""
+    from ingest.recipe import load_recipe
+
+    return load_recipe(path)
+
+
+def author(given: str | None = None) -> str:
+    """Who does it: ``--author``, STACPIN_AUTHOR, git's user, or the login name."""
+    name = given or os.environ.get("STACPIN_AUTHOR")
+    if name:
+        return name
+    try:
+        found = [
+            subprocess.run(["git", "config", f"user.{part}"], capture_output=True, text=True, timeout=5, check=False)
+            for part in ("name", "email")
+        ]
+        who, mail = (each.stdout.strip() for each in found)
+    except (OSError, subprocess.SubprocessError):
+        who, mail = "", ""
+    if who:
+        return f"{who} <{mail}>" if mail else who
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _beside(recipe: Path, url: str) -> str:
+    """A relative catalog path in a recipe starts where the recipe is."""
+    if "://" in url or Path(url).is_absolute():
+        return url
+    return os.path.normpath(recipe.resolve().parent / url)

@@ -1,0 +1,291 @@
+"""Commands that make versions: init, ingest, status, commit, digest."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stacpin.cli.context import RECIPE, CatalogOption, JsonOption, author, catalog_of, catalog_url, output, recipe_at
+from stacpin.cli.output import Output, human_bytes
+from versioning.errors import InvalidInput, NotFound, StacpinError
+
+if TYPE_CHECKING:
+    from ingest.plan import Plan
+    from ingest.run import Run
+    from ingest.staging import StagedRun
+    from versioning.catalog import Catalog
+    from versioning.commit import CommitResult
+
+__all__ = ["register"]
+
+RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, or the folder it is in.", show_default=True)]
+MessageOption = Annotated[str | None, typer.Option("--message", "-m", help="Why, in a sentence.")]
+AuthorOption = Annotated[
+    str | None, typer.Option(help="Who. [env: STACPIN_AUTHOR; else git's user]", show_default=False)
+]
+TagOption = Annotated[str | None, typer.Option(help="Give the new version this tag, e.g. v2.1.4.")]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="Another dataset than the recipe's.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes that convert. [default: the CPUs]")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command(epilog="Example: stacpin init data/catalog\n\nExample: stacpin init s3://acme/catalog")(init)
+    examples = ("stacpin ingest -m 'July scenes' --tag v1.2.0", "stacpin ingest survey/stacpin.yaml --dry-run")
+    app.command(epilog="\n\n".join(f"Example: {each}" for each in examples))(ingest)
+    app.command(epilog="Example: stacpin status")(status)
+    app.command(epilog="Example: stacpin commit -m 'Correct two outlines' --tag v2.1.4")(commit)
+    app.command(epilog="Example: stacpin digest scene.tif labels.geojson")(digest)
+
+
+def init(
+    url: Annotated[str, typer.Argument(help="A folder, or s3://…, gs://…, az://….")] = ".",
+    title: Annotated[str, typer.Option(help="What people shall read above it.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Make a catalog. An existing one stays as it is."""
+    out = output(json)
+    from versioning.catalog import Catalog
+
+    catalog = Catalog.create(url, title=title)
+    data = {"url": catalog.url, "id": catalog.record.id, "format": catalog.record.format}
+    out.data(data, f"{catalog.url} is a stacpin catalog (format {catalog.record.format}).")
+
+
+def ingest(
+    recipe: RecipeArgument = Path(RECIPE),
+    catalog: CatalogOption = None,
+    dataset: DatasetOption = None,
+    message: MessageOption = None,
+    tag: TagOption = None,
+    author_: Annotated[str | None, typer.Option("--author", help="Who. [env: STACPIN_AUTHOR; else git's user]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
+    no_commit: Annotated[bool, typer.Option("--no-commit", help="Stop before the commit: see stacpin commit.")] = False,
+    workers: WorkersOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Turn the recipe's sources into a new version, or say that there is nothing to commit."""
+    out = output(json)
+    place, run = _start(out, recipe, catalog, dataset, workers, create=not dry_run)
+    with out.progress() as listen:
+        run.on_event = listen
+        plan = run.plan()
+        if dry_run:
+            for refusal in plan.refused:
+                out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
+            out.data(plan.to_dict(), _plan_text(plan))
+            return
+        run.convert()
+        checks = run.check()
+        staged = run.staged()
+        if staged is not None:
+            run.verify()
+    for refusal in plan.refused:
+        out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
+    if staged is None:
+        latest = plan.parent.summary() if plan.parent else None
+        at = f" ({plan.parent.pin} {plan.parent.digest})" if plan.parent else ""
+        out.data({"created": False, "version": latest}, f"nothing to commit: {plan.dataset} is as it was{at}")
+        return
+    if no_commit:
+        data = {"run": staged.id, "staged": len(staged.items), "removed": staged.remove, "checks": checks}
+        text = f"staged {len(staged.items)} items as run {staged.id}; commit them: stacpin commit -m MESSAGE"
+        out.data(data, text)
+        return
+    _commit(out, place, staged, message or _message(plan), author(author_), tag)
+
+
+def status(
+    recipe: RecipeArgument = Path(RECIPE),
+    catalog: CatalogOption = None,
+    dataset: DatasetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what an ingest would change, and what is staged and waits for a commit."""
+    out = output(json)
+    from ingest.staging import find_staged
+
+    file = recipe / RECIPE if recipe.is_dir() else recipe
+    if not file.is_file():
+        place = catalog_of(catalog, file)
+        staged = list(find_staged(place, dataset))
+        out.data({"staged": [_staged_dict(run) for run in staged]}, _staged_text(staged) or "nothing is staged")
+        return
+    place, run = _start(out, recipe, catalog, dataset, None, create=False)
+    with out.progress() as listen:
+        run.on_event = listen
+        plan = run.plan()
+    staged = list(find_staged(place, plan.dataset))
+    for refusal in plan.refused:
+        out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
+    data = plan.to_dict() | {"staged": [_staged_dict(each) for each in staged]}
+    text = "\n".join(part for part in (_plan_text(plan), _staged_text(staged)) if part)
+    out.data(data, text)
+
+
+def commit(
+    message: Annotated[str, typer.Option("--message", "-m", help="Why, in a sentence.")],
+    tag: TagOption = None,
+    run: Annotated[str | None, typer.Option(help="Which staged run, if there are several.")] = None,
+    dataset: DatasetOption = None,
+    author_: Annotated[str | None, typer.Option("--author", help="Who. [env: STACPIN_AUTHOR; else git's user]")] = None,
+    catalog: CatalogOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a version of what `stacpin ingest --no-commit` has staged."""
+    out = output(json)
+    from ingest.staging import find_staged
+
+    place = catalog_of(catalog)
+    waiting = [each for each in find_staged(place, dataset) if run is None or each.id == run]
+    if not waiting:
+        raise NotFound("Nothing is staged.", hint="Run: stacpin ingest --no-commit", kind="nothing-staged")
+    if len(waiting) > 1:
+        listed = ", ".join(f"{each.id} ({each.dataset})" for each in waiting)
+        raise InvalidInput(f"{len(waiting)} runs are staged: {listed}.", hint="Choose one with --run ID.")
+    _commit(out, place, waiting[0], message, author(author_), tag)
+
+
+def digest(
+    files: Annotated[list[Path], typer.Argument(help="Rasters, vector files, or anything else.")],
+    crs: Annotated[str | None, typer.Option(help="The CRS of files that have none.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Which layer of a file with several.")] = None,
+    precision: Annotated[float | None, typer.Option(help="Of vectors, in units of the CRS.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print the content digest of each file: equal pixels or features, equal digest."""
+    out = output(json)
+    from ingest.cache import DigestCache
+    from ingest.inspect import content_digest
+
+    cache = DigestCache()
+    found: list[dict[str, str]] = []
+    failed: StacpinError | None = None
+    for file in files:
+        try:
+            value = content_digest(file, cache, crs=crs, layer=layer, precision=precision)
+        except StacpinError as error:
+            if len(files) == 1:
+                raise
+            out.warn({"kind": error.kind, "message": error.message, "hint": error.hint})
+            failed = failed or error
+            continue
+        found.append({"path": str(file), "digest": value})
+        if not out.json:
+            out.line(None, f"{value}  {file}")
+    out.data(found)
+    if failed is not None:
+        raise typer.Exit(failed.exit_code)
+
+
+def _start(
+    out: Output,
+    recipe: Path,
+    catalog: str | None,
+    dataset: str | None,
+    workers: int | None,
+    *,
+    create: bool,
+) -> tuple[Catalog, Run]:
+    from ingest.run import Run
+
+    content, folder = recipe_at(recipe)
+    if dataset is not None:
+        from versioning.ids import check_dataset_id
+
+        content = content.model_copy(update={"dataset": check_dataset_id(dataset)})
+    place = _open(out, catalog_url(catalog, folder / RECIPE if recipe.is_dir() else recipe), create=create)
+    return place, Run(place, content, folder, workers=workers or os.cpu_count() or 2)
+
+
+def _open(out: Output, url: str, *, create: bool) -> Catalog:
+    """The catalog; a local one is made by the first ingest, a remote one only by ``stacpin init``."""
+    from versioning.catalog import Catalog
+
+    try:
+        return Catalog.open(url)
+    except NotFound:
+        if "://" in url:
+            raise
+        if not create:
+            return Catalog.create("memory://")
+        out.note(f"made a catalog in {url}")
+        return Catalog.create(url)
+
+
+def _commit(out: Output, place: Catalog, staged: StagedRun, message: str, who: str, tag: str | None) -> None:
+    from ingest.run import commit_staged
+
+    result = commit_staged(place, staged, message=message, author=who)
+    if tag is not None:
+        place.dataset(staged.dataset).tag(tag, result.version.number, author=who, message=message)
+    data = {
+        "created": result.created,
+        "version": result.version.summary(),
+        "added": result.added,
+        "changed": result.changed,
+        "removed": result.removed,
+        "tag": tag,
+        "checks": staged.checks,
+    }
+    out.data(data, _commit_text(result, staged, tag))
+
+
+def _commit_text(result: CommitResult, staged: StagedRun, tag: str | None) -> str:
+    version = result.version
+    if not result.created:
+        return f"nothing to commit: {version.dataset} is as it was ({version.pin} {version.digest})"
+    counts = version.record.statistics
+    changes = f"{result.added} added, {result.changed} changed, {result.removed} removed"
+    now = f"now {counts.items} items, {counts.assets} assets, {human_bytes(counts.bytes)}"
+    lines = [f"{version.pin}{f' ({tag})' if tag else ''}  {version.digest}", f"{changes}; {now}"]
+    failed = [check["name"] for check in staged.checks if not check["passed"]]
+    if failed:
+        lines.append(f"checks failed: {', '.join(failed)}; latest stays where it is")
+    return "\n".join(lines)
+
+
+def _message(plan: Plan) -> str:
+    parts = [(plan.count("new"), "new"), (plan.count("changed"), "changed"), (len(plan.removed), "removed")]
+    return "Ingest: " + (", ".join(f"{count} {word}" for count, word in parts if count) or "metadata")
+
+
+def _plan_text(plan: Plan) -> str:
+    lines = [f"{plan.dataset}: compared with {plan.parent.pin if plan.parent else 'nothing (no version yet)'}"]
+    for item in plan.items:
+        if item.state != "unchanged":
+            made = ", ".join(_made(asset, key) for key, asset in item.assets.items())
+            lines.append(f"  {item.state:<9}{item.source.id}: {made}")
+    lines += [f"  removed  {item_id}" for item_id in plan.removed]
+    lines += [f"  refused  {each.item}: {each.message}" for each in plan.refused]
+    lines.append(
+        f"{plan.count('new')} new, {plan.count('changed')} changed, {plan.count('unchanged')} unchanged, "
+        f"{len(plan.removed)} removed, {len(plan.refused)} refused"
+    )
+    return "\n".join(lines)
+
+
+def _made(asset: Any, key: str) -> str:
+    warped = f", {asset.inspection.crs} -> {asset.target_crs}" if asset.lineage else ""
+    return f"{key} ({asset.source.path.name}{warped}{', kept' if asset.action == 'reuse' else ''})"
+
+
+def _staged_dict(run: StagedRun) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "dataset": run.dataset,
+        "base": run.base,
+        "time": run.time,
+        "items": len(run.items),
+        "removed": len(run.remove),
+        "passed": run.passed,
+    }
+
+
+def _staged_text(staged: list[StagedRun]) -> str:
+    return "\n".join(
+        f"staged: run {run.id} of {run.dataset}, {len(run.items)} items, {len(run.remove)} removed" for run in staged
+    )

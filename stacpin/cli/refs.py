@@ -1,0 +1,97 @@
+"""Commands that name versions: tag, promote, rollback, resolve."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from stacpin.cli.context import CatalogOption, JsonOption, author, catalog_of, output
+from versioning.errors import InvalidInput
+
+__all__ = ["register"]
+
+AuthorOption = Annotated[
+    str | None, typer.Option("--author", help="Who. [env: STACPIN_AUTHOR; else git's user]", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command(epilog="Example: stacpin tag landcover@v3 v2.1.4")(tag)
+    app.command(epilog="Example: stacpin promote landcover@v3\n\nExample: stacpin promote landcover@v3 candidate")(
+        promote
+    )
+    app.command(epilog="Example: stacpin rollback landcover --to v2 -m 'v3 has shifted labels'")(rollback)
+    app.command(epilog="Example: stacpin resolve landcover@stable")(resolve)
+
+
+def tag(
+    pin: Annotated[str, typer.Argument(help="The version.")],
+    name: Annotated[str, typer.Argument(help="A semantic version such as v2.1.4, or a name.")],
+    message: Annotated[str, typer.Option("--message", "-m", help="Why.")] = "",
+    author_: AuthorOption = None,
+    catalog: CatalogOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give a version a name for ever. Tags never move."""
+    out = output(json)
+    place = catalog_of(catalog)
+    version = place.resolve(pin)
+    record = place.dataset(version.dataset).tag(name, version.number, author=author(author_), message=message)
+    data = {"tag": record.tag, "pin": version.pin, "digest": version.digest}
+    out.data(data, f"{version.dataset}@{record.tag} is {version.pin} for ever")
+
+
+def promote(
+    pin: Annotated[str, typer.Argument(help="The version.")],
+    pointer: Annotated[str, typer.Argument(help="The pointer.")] = "stable",
+    message: Annotated[str, typer.Option("--message", "-m", help="Why.")] = "promoted",
+    author_: AuthorOption = None,
+    catalog: CatalogOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let a pointer mean this version from now on. Every move stays in the log."""
+    out = output(json)
+    place = catalog_of(catalog)
+    version = place.resolve(pin)
+    entry = place.dataset(version.dataset).move(pointer, version.number, why=message, author=author(author_))
+    data: dict[str, Any] = {"pointer": pointer, "pin": version.pin, "digest": version.digest, "move": entry.number}
+    out.data(data, f"{version.dataset}@{pointer} is {version.pin}")
+
+
+def rollback(
+    dataset: Annotated[str, typer.Argument(help="The dataset.")],
+    to: Annotated[str, typer.Option("--to", help="The version to go back to, e.g. v2.")],
+    message: Annotated[str, typer.Option("--message", "-m", help="Why; it stays in the log.")],
+    pointer: Annotated[str, typer.Option(help="Which pointer goes back.")] = "latest",
+    author_: AuthorOption = None,
+    catalog: CatalogOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let `latest` mean an older version again. No data moves, and no version is lost."""
+    out = output(json)
+    place = catalog_of(catalog)
+    version = place.resolve(f"{dataset}@{to}")
+    history = place.dataset(version.dataset)
+    before = history.pointers().get(pointer)
+    if before == version.number:
+        raise InvalidInput(
+            f"{dataset}@{pointer} already is v{version.number}.", hint=f"See: stacpin log {dataset} --moves {pointer}"
+        )
+    history.move(pointer, version.number, why=message, author=author(author_))
+    data = {"pointer": pointer, "pin": version.pin, "from": before and f"v{before}", "digest": version.digest}
+    out.data(data, f"{version.dataset}@{pointer} is {version.pin} again (it was v{before}): {message}")
+
+
+def resolve(
+    pins: Annotated[list[str], typer.Argument(help="Pins: dataset@stable, dataset@{2026-01-31}, dataset.")],
+    catalog: CatalogOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say which version each pin means: its canonical pin and its digest."""
+    out = output(json)
+    place = catalog_of(catalog)
+    found = [(pin, place.resolve(pin)) for pin in pins]
+    data = [{"given": pin, "pin": version.pin, "digest": version.digest} for pin, version in found]
+    out.data(data, "\n".join(f"{version.pin}  {version.digest}" for _, version in found))
