@@ -12,6 +12,7 @@ import orjson
 
 from catalog import cql, query_area, query_time
 from catalog.cql_values import path_of
+from catalog.quoting import brief
 from versioning.errors import InvalidInput
 
 __all__ = ["Direction", "Query", "SortField"]
@@ -121,9 +122,7 @@ class Query:
 def _ids(value: str | Sequence[str]) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else list(value)
     if not all(isinstance(part, str) and part.strip() for part in parts):
-        raise InvalidInput(
-            f"ids {str(value)[:200]!r} cannot be used: an id is empty or not a text.", hint="Give item ids."
-        )
+        raise InvalidInput(f"ids {brief(value)} cannot be used: an id is empty or not a text.", hint="Give item ids.")
     if len(parts) > _MOST_IDS:
         raise InvalidInput(f"{len(parts):,} ids are too many.", hint=f"Ask for at most {_MOST_IDS:,} at a time.")
     return tuple(sorted({_text(part.strip(), "ids") for part in parts}))
@@ -162,10 +161,10 @@ def _sort_field(part: object) -> SortField:
     elif isinstance(part, Sequence) and len(part) == 2:  # noqa: PLR2004 - a pair
         name, word = part
     else:
-        raise InvalidInput(f"sortby {str(part)[:_LONGEST_NAME]!r} cannot be used.", hint=hint)
+        raise InvalidInput(f"sortby {brief(part)} cannot be used.", hint=hint)
     direction = _DIRECTIONS.get(word.strip().lower()) if isinstance(word, str) else None
     if not isinstance(name, str) or direction is None:
-        raise InvalidInput(f"sortby {str(part)[:_LONGEST_NAME]!r} cannot be used.", hint=hint)
+        raise InvalidInput(f"sortby {brief(part)} cannot be used.", hint=hint)
     field = cql.property_name(_text(name, "sortby"))
     if field in _NOT_SORTABLE or "" in path_of(field):
         raise InvalidInput(f"Items cannot be sorted by {name[:_LONGEST_NAME]!r}.", hint="Name a property.")

@@ -11,6 +11,7 @@ import orjson
 import shapely
 from shapely import affinity
 
+from catalog.quoting import brief
 from versioning.errors import InvalidInput
 
 __all__ = ["Box", "box_shape", "boxes_of", "footprint", "geometry_shape", "parse_bbox", "parse_geometry", "wrapped"]
@@ -23,6 +24,7 @@ _DEEPEST = 8  # GeometryCollections within each other
 _MOST_POSITIONS = 50_000
 _LONGEST = 4_000_000  # characters of a geometry as text
 _HALF, _FULL = 180.0, 360.0
+_ROUNDING = 1e-6  # degrees by which a box and its geometry may differ
 
 
 def parse_bbox(value: str | Sequence[object]) -> Box:
@@ -53,9 +55,9 @@ def parse_bbox(value: str | Sequence[object]) -> Box:
 
 
 def _refused_box(value: object, why: str) -> InvalidInput:
-    text = value if isinstance(value, str) else ",".join(str(part) for part in list(value)[:7])  # type: ignore[call-overload]
+    text = value[:200] if isinstance(value, str) else brief(value)
     return InvalidInput(
-        f"bbox {text[:200]} cannot be used: {why}.",
+        f"bbox {text} cannot be used: {why}.",
         hint="Give west,south,east,north in degrees of longitude and latitude.",
     )
 
@@ -138,7 +140,7 @@ def _coordinates(value: object, level: int, what: str, positions: list[tuple[flo
         return [_coordinates(member, level - 1, what, positions) for member in value]
     numbers = [float(x) for x in value if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < 1e300]  # noqa: PLR2004 - any finite number that makes sense, also as an int
     if len(numbers) != len(value) or not 2 <= len(numbers) <= 4 or not all(isfinite(number) for number in numbers):  # noqa: PLR2004 - x, y, z, m
-        raise _refused(what, f"{str(value)[:60]} is not a position of finite numbers")
+        raise _refused(what, f"{brief(value)} is not a position of finite numbers")
     positions.append((numbers[0], numbers[1]))
     if len(positions) > _MOST_POSITIONS:
         raise _refused(what, f"it has more than {_MOST_POSITIONS:,} positions", "Simplify it.")
@@ -176,7 +178,7 @@ def footprint(geometry: shapely.Geometry, box: Box | None) -> shapely.Geometry:
     from 179 to 181.
     """
     west, _, east, _ = shapely.bounds(geometry)
-    crosses = box is not None and box[0] > box[2] and _goes_round(geometry)
+    crosses = box is not None and box[0] > box[2] and _goes_round(geometry, box)
     if not crosses and west >= -_HALF and east <= _HALF:
         return geometry
     if crosses:
@@ -190,8 +192,11 @@ def footprint(geometry: shapely.Geometry, box: Box | None) -> shapely.Geometry:
     return shapely.union_all(parts) if parts else geometry
 
 
-def _goes_round(geometry: shapely.Geometry) -> bool:
-    return any(right - left > _HALF for left, _, right, _ in shapely.bounds(shapely.get_parts(geometry)))
+def _goes_round(geometry: shapely.Geometry, box: Box) -> bool:
+    """Whether a part spans the longitudes that a box with west > east leaves out, and more than half the Earth."""
+    west, east = box[0] - _ROUNDING, box[2] + _ROUNDING
+    bounds = shapely.bounds(shapely.get_parts(geometry))
+    return any(right - left > _HALF and left < west and right > east for left, _, right, _ in bounds)
 
 
 def _eastwards(positions: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from calendar import monthrange
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
+from catalog.quoting import brief
 from versioning.errors import InvalidInput
 
 __all__ = [
@@ -50,7 +51,7 @@ def parse_instant(text: str) -> int | None:
     zone = match[8]
     try:
         moment = datetime(year, month, day, hour, minute, 59 if second == 60 else second, tzinfo=UTC)  # noqa: PLR2004 - the leap second
-        offset = timedelta() if zone in "Zz" else timedelta(hours=int(zone[1:3]), minutes=_minutes(zone[4:6]))
+        offset = _offset(zone)
     except ValueError:
         return None
     micros = (moment - _EPOCH) // timedelta(microseconds=1) + int((match[7] or "").ljust(6, "0")[:6])
@@ -59,11 +60,13 @@ def parse_instant(text: str) -> int | None:
     return micros if _EARLIEST <= micros <= _LATEST else None
 
 
-def _minutes(text: str) -> int:
-    minutes = int(text)
-    if minutes > 59:  # noqa: PLR2004 - minutes of an hour
-        raise ValueError(text)
-    return minutes
+def _offset(zone: str) -> timedelta:
+    if zone in "Zz":
+        return timedelta()
+    hours, minutes = int(zone[1:3]), int(zone[4:6])
+    if hours > 23 or minutes > 59:  # noqa: PLR2004 - of a clock
+        raise ValueError(zone)
+    return timedelta(hours=hours, minutes=minutes)
 
 
 def parse_day(text: str) -> int | None:
@@ -145,11 +148,11 @@ def _span(part: TimeLike, whole: object) -> tuple[int, int]:
         period = _period(text.strip())
         if period is not None:
             return period
-    raise _refused(whole, f"{str(part)[:_LONGEST]!r} is not a time")
+    raise _refused(whole, f"{brief(part)} is not a time")
 
 
 def _refused(value: object, why: str) -> InvalidInput:
-    return InvalidInput(f"datetime {str(value)[: 2 * _LONGEST]!r} cannot be used: {why}.", hint=_HINT)
+    return InvalidInput(f"datetime {brief(value)} cannot be used: {why}.", hint=_HINT)
 
 
 def instant_text(micros: int) -> str:

@@ -6,6 +6,7 @@ crosses the antimeridian here, as STAC says, where pgstac takes the rest of the 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from cachetools import LRUCache
 
 from catalog.paging import Order, Token, identity, make_order
 from catalog.query import Query
+from catalog.quoting import brief
 from catalog.scan import Found, Plan
 from versioning.errors import InvalidInput
 from versioning.snapshots import Chunk
@@ -99,7 +101,7 @@ def search(versions: Sequence[Version], query: Query, *, limit: int = 10, token:
         If a manifest is damaged.
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_ON_A_PAGE:
-        raise InvalidInput(f"limit {str(limit)[:50]} cannot be used.", hint=f"Give 1 to {MOST_ON_A_PAGE:,}.")
+        raise InvalidInput(f"limit {brief(limit)} cannot be used.", hint=f"Give 1 to {MOST_ON_A_PAGE:,}.")
     ordered = sorted(versions, key=lambda version: version.collection_id)
     for one, two in pairwise(ordered):
         if one.dataset == two.dataset:
@@ -186,7 +188,19 @@ def _scan_all(versions: Sequence[Version], chunks: Sequence[tuple[int, Chunk]], 
     if len(chunks) <= _FEW:
         return [plan.scan(versions[number], chunk) for number, chunk in chunks]
     with ThreadPoolExecutor(_READERS) as readers:
-        return list(readers.map(lambda pair: plan.scan(versions[pair[0]], pair[1]), chunks))
+        if not plan.reads_item:
+            return list(readers.map(lambda pair: plan.scan(versions[pair[0]], pair[1]), chunks))
+        # Parsing holds the interpreter's lock, and eight threads that fight for it are 1.5 times slower than one: they
+        # only read ahead, by as many chunks as fit in memory.
+        found: list[Found] = []
+        tables = deque(readers.submit(versions[n].table, chunk, plan.columns) for n, chunk in chunks[:_READERS])
+        for place, (number, chunk) in enumerate(chunks):
+            table = tables.popleft().result()
+            if place + _READERS < len(chunks):
+                ahead, following = chunks[place + _READERS]
+                tables.append(readers.submit(versions[ahead].table, following, plan.columns))
+            found.append(plan.scan(versions[number], chunk, table))
+        return found
 
 
 def _fetch(versions: Sequence[Version], order: Order, start: int, stop: int) -> list[dict[str, Any]]:
