@@ -5,6 +5,7 @@ Nothing here overwrites: every write is put-if-absent. Backend errors become our
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,8 @@ __all__ = ["Entry", "Store", "open_store"]
 
 _SCHEMES = {"s3", "s3a", "gs", "az", "adl", "abfs", "abfss", "azure", "memory", "file"}
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+# obstore reports a local folder that may not be written to (EPERM, EACCES, EROFS) as a generic error.
+_NOT_ALLOWED = re.compile(r"\(os error (?:1|13|30)\)")
 _PART = 8 * 1024 * 1024
 
 
@@ -168,12 +171,12 @@ class ObstoreStore:
         except (FileNotFoundError, backend.NotFoundError) as error:
             raise NotFound(f"{where} does not exist.", kind="no-such-object") from error
         except (PermissionError, backend.PermissionDeniedError, backend.UnauthenticatedError) as error:
-            raise Forbidden(
-                f"{where}: access was denied ({_first_line(error)}).", hint="Check the credentials and permissions."
-            ) from error
+            raise _denied(where, error) from error
         except (backend.InvalidPathError, ValueError) as error:
             raise InvalidInput(f"{where} is not a path in a catalog: {_first_line(error)}.") from error
         except (backend.BaseError, OSError) as error:
+            if getattr(error, "errno", None) == errno.EROFS or _NOT_ALLOWED.search(str(error)):
+                raise _denied(where, error) from error
             raise StorageUnavailable(
                 f"{where}: the store did not do it ({_first_line(error)}).",
                 hint="Check that the address is right and the store is up, then try again.",
@@ -247,6 +250,12 @@ def _s3_options() -> dict[str, Any]:
             # Without boto3, or where it finds nothing, object_store's own chain (container and instance roles) is left.
             pass
     return options
+
+
+def _denied(where: str, error: BaseException) -> Forbidden:
+    return Forbidden(
+        f"{where}: access was denied ({_first_line(error)}).", hint="Check the credentials and permissions."
+    )
 
 
 def _first_line(error: BaseException) -> str:

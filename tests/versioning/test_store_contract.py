@@ -249,6 +249,8 @@ def test_a_bucket_that_is_not_there(s3_server, monkeypatch: pytest.MonkeyPatch):
         (FileNotFoundError("x"), NotFound),
         (backend.GenericError("line one\nline two"), StorageUnavailable),
         (OSError(28, "No space left on device"), StorageUnavailable),
+        (OSError(30, "Read-only file system"), Forbidden),
+        (backend.GenericError("Unable to create dir x: Permission denied (os error 13)"), Forbidden),
         (TimeoutError(), StorageUnavailable),
         (ValueError("x"), InvalidInput),
     ],

@@ -1,0 +1,138 @@
+"""Objects and manifest files: named by their bytes, and proven when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from version_helpers import Dies, Editable, Wrapped
+
+from versioning import objects as module
+from versioning.errors import Integrity, InvalidInput, NotFound, StorageUnavailable
+from versioning.manifests import FileRef
+from versioning.objects import ManifestFiles, Objects, hash_file
+from versioning.store import Store, open_store
+
+BIG = os.urandom(1024) * (17 * 1024)  # 17 MiB
+
+
+@pytest.fixture
+def big_file(tmp_path: Path) -> Path:
+    path = tmp_path / "Big.TIFF"
+    path.write_bytes(BIG)
+    return path
+
+
+def test_small_objects(any_store: Store, tmp_path: Path):
+    (tmp_path / "a.TIF").write_bytes(b"pixels")
+    objects = Objects(any_store)
+    ref = objects.put_file(tmp_path / "a.TIF")
+    digest = hashlib.sha256(b"pixels")
+    assert ref.href == f"objects/{digest.hexdigest()[:2]}/{digest.hexdigest()}.tif"
+    assert (ref.size, ref.checksum) == (6, "1220" + digest.hexdigest())
+    assert objects.put_bytes(b"pixels", ".tif") == ref
+    assert b"".join(objects.read(ref.href, ref.sha256, ref.size)) == b"pixels"
+    assert objects.put_bytes(b"").size == 0
+    assert len(list(any_store.list("objects"))) == 2
+
+
+def test_large_objects(any_store: Store, big_file: Path):
+    objects = Objects(any_store)
+    ref = objects.put_file(big_file)
+    assert ref.href.endswith(".tif")
+    assert (ref.size, ref.sha256) == (len(BIG), hashlib.sha256(BIG).digest())
+    assert b"".join(objects.read(ref.href, ref.sha256, ref.size)) == BIG
+    assert objects.put_file(big_file, known=hash_file(big_file)) == ref
+
+
+def test_a_large_object_that_is_there_is_not_sent_again(big_file: Path):
+    class NoStream(Wrapped):
+        def put_stream(self, path, chunks):
+            raise AssertionError("sent again")
+
+    store = open_store("memory://")
+    Objects(store).put_file(big_file)
+    assert Objects(NoStream(store)).put_file(big_file).size == len(BIG)
+
+
+def test_a_file_that_changes_while_it_is_stored(any_store: Store, big_file: Path):
+    with pytest.raises(InvalidInput, match="changed while it was being stored"):
+        Objects(any_store).put_file(big_file, known=hashlib.sha256(b"what it was").digest())
+    assert list(any_store.list("objects")) == []
+
+
+def test_a_file_that_grows_between_looking_and_sending(big_file: Path, monkeypatch: pytest.MonkeyPatch):
+    real = module.hash_file
+
+    def grow(path: Path) -> bytes:
+        digest = real(path)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return digest
+
+    monkeypatch.setattr(module, "hash_file", grow)
+    store = open_store("memory://")
+    with pytest.raises(InvalidInput, match="changed"):
+        Objects(store).put_file(big_file)
+    assert list(store.list("objects")) == []
+
+
+@pytest.mark.parametrize(("there", "kind"), [(b"pix", "truncated"), (b"pixels and more", "altered")])
+def test_a_damaged_object_of_that_name_is_left_alone(there: bytes, kind: str):
+    store = open_store("memory://")
+    digest = hashlib.sha256(b"pixels").hexdigest()
+    path = f"objects/{digest[:2]}/{digest}.tif"
+    store.put_new(path, there)
+    with pytest.raises(Integrity, match=path) as caught:
+        Objects(store).put_bytes(b"pixels", ".tif")
+    assert caught.value.kind == kind
+    assert store.get(path) == there
+
+
+def test_a_damaged_large_object_is_left_alone(big_file: Path):
+    store = open_store("memory://")
+    digest = hashlib.sha256(BIG).hexdigest()
+    store.put_new(f"objects/{digest[:2]}/{digest}.tif", BIG[:-1])
+    with pytest.raises(Integrity) as caught:
+        Objects(store).put_file(big_file)
+    assert caught.value.kind == "truncated"
+
+
+@pytest.mark.parametrize(("stored", "kind"), [(b"pix", "truncated"), (b"pixels!", "altered"), (b"pixelz", "altered")])
+def test_reading_proves_the_bytes(stored: bytes, kind: str):
+    store = Editable(open_store("memory://"))
+    ref = Objects(store).put_bytes(b"pixels", ".tif")
+    store.changed[ref.href] = stored
+    with pytest.raises(Integrity, match=ref.href) as caught:
+        list(Objects(store).read(ref.href, ref.sha256, ref.size))
+    assert caught.value.kind == kind
+    assert caught.value.hint
+
+
+def test_reading_what_is_not_there():
+    with pytest.raises(NotFound):
+        list(Objects(open_store("memory://")).read("objects/00/" + "0" * 64, bytes(32), 1))
+
+
+def test_a_store_that_dies_leaves_no_object(big_file: Path):
+    inner = open_store("memory://")
+    with pytest.raises(StorageUnavailable):
+        Objects(Dies(inner, 1, after=False)).put_file(big_file)
+    assert list(inner.list("")) == []
+
+
+def test_manifest_files():
+    store = Editable(open_store("memory://"))
+    files = ManifestFiles(store, "datasets/ds/manifests")
+    ref = files.put(b"rows")
+    assert files.put(b"rows") == ref == FileRef(hashlib.sha256(b"rows").digest(), 4)
+    path = f"datasets/ds/manifests/{hashlib.sha256(b'rows').hexdigest()}.parquet"
+    assert [entry.path for entry in store.list("")] == [path]
+    assert files.get(ref) == b"rows"
+    for data, kind in ((b"row", "truncated"), (b"rows!", "altered"), (b"r0ws", "altered"), (None, "missing")):
+        store.changed[path] = data
+        with pytest.raises(Integrity, match=path) as caught:
+            files.get(ref)
+        assert (caught.value.kind, caught.value.exit_code) == (kind, 30)
