@@ -13,11 +13,14 @@ from starlette.middleware.cors import CORSMiddleware
 from api.backend import Backend, EmbeddedBackend
 from api.browser_files import mount_browser
 from api.errors import add_error_handlers
-from api.middleware import BodyLimit, EncodedETags, HeadAsGet, PublicUrl
+from api.middleware import BodyLimit, EncodedETags, HeadAsGet, PublicAddress
 from api.objects import object_router
+from api.openapi import describe
 from api.params import refuse_unknown
 from api.settings import ApiSettings
+from catalog.extensions import STAC_VERSION
 from versioning.catalog import Catalog
+from versioning.errors import StacpinError, StorageUnavailable
 
 __all__ = ["create_app"]
 
@@ -69,7 +72,6 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
         enable_direct_response=False,
         openapi_url="/api",
         docs_url="/api.html",
-        root_path=settings.root_path,
     )
     core = CoreClient(
         backend=found,
@@ -84,7 +86,6 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
         openapi_url=framework.openapi_url,
         docs_url=framework.docs_url,
         redoc_url=None,
-        root_path=settings.root_path,
         redirect_slashes=False,
         dependencies=[Depends(refuse_unknown)],
     )
@@ -93,6 +94,7 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
         client=core,
         title=title,
         description=settings.description,
+        stac_version=STAC_VERSION,
         app=app,
         extensions=[
             FieldsExtension(conformance_classes=[]),
@@ -111,6 +113,7 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     )
     api.app.include_router(object_router(found.catalog.store))
     mount_browser(api.app, settings.browser, title=title, options=settings.browser_options)
+    describe(api.app)
     add_error_handlers(api.app, hide=found.catalog.url)
     return api.app
 
@@ -120,10 +123,11 @@ def _middlewares(settings: ApiSettings) -> list[Middleware]:
     from stac_fastapi.api.middleware import ProxyHeaderMiddleware
 
     stack = [
-        Middleware(HeadAsGet),
-        Middleware(BodyLimit, limit=settings.max_body_bytes),
         Middleware(BrotliMiddleware, excluded_handlers=_UNCOMPRESSED),
         Middleware(EncodedETags),
+        Middleware(BodyLimit, limit=settings.max_body_bytes),
+        # Outside of compression, so that HEAD has the headers that GET would have.
+        Middleware(HeadAsGet),
         Middleware(
             CORSMiddleware,
             allow_origins=["*"],
@@ -135,15 +139,18 @@ def _middlewares(settings: ApiSettings) -> list[Middleware]:
     ]
     if settings.proxy_headers:
         stack.append(Middleware(ProxyHeaderMiddleware))
-    if settings.public_url:
-        stack.append(Middleware(PublicUrl, url=settings.public_url))
+    if settings.public_url or settings.root_path:
+        stack.append(Middleware(PublicAddress, url=settings.public_url, root_path=settings.root_path))
     return stack
 
 
 def _health(backend: Backend) -> Any:
     def health() -> dict[str, str]:
-        """Whether the catalog answers; StorageUnavailable (503) if it does not."""
-        backend.catalog.store.get("stacpin.json")
+        """Whether the catalog answers; 503 if it does not."""
+        try:
+            backend.catalog.store.get("stacpin.json")
+        except StacpinError as error:
+            raise StorageUnavailable("The catalog does not answer.", hint="Check the store.") from error
         return {"status": "UP"}
 
     return health

@@ -26,7 +26,7 @@ from api.responses import ALIAS, IMMUTABLE, MOVING, etag_of, reply
 from api.searching import Address, Wanted, search_page
 from api.settings import ApiSettings
 from api.urls import GEOJSON, JSON, Urls, link
-from versioning.errors import Expired, NotFound
+from versioning.errors import Expired, InvalidInput, NotFound
 from versioning.version import Version
 
 __all__ = ["CoreClient"]
@@ -149,11 +149,17 @@ class CoreClient(BaseCoreClient):
         fields: str | None = None,
         limit: int | None = None,
         token: str | None = None,
+        collections: str | None = None,
         **parts: Any,
     ) -> Response:
         """GET /collections/{collection_id}/items."""
         wanted = self._wanted(FieldSet.parse(fields), limit, token, parts)
         found = resolve(self.backend, collection_id, version)
+        if collections is not None and collections not in {collection_id, found.collection_id}:
+            raise InvalidInput(
+                f"collections={collections[:200]} is not the collection of this route, {found.collection_id}.",
+                hint="Leave it out, or use /search.",
+            )
         selection = Selection((found,), pinned=collection_id == found.collection_id)
         urls = Urls.of(request)
         params = request.query_params.multi_items()

@@ -9,6 +9,7 @@ from api.fields import FieldSet
 from api.pins import Selection
 from api.urls import GEOJSON, Urls, link
 from catalog.collections import collection_dict, stac_item
+from catalog.extensions import STAC_VERSION
 from versioning.dataset import Dataset
 from versioning.ids import split_collection_id
 from versioning.version import Version
@@ -61,7 +62,7 @@ def page_document(
     documents = [fields.of_item(item_document(item, item["collection"], urls)) for item in items]
     return {
         "type": "FeatureCollection",
-        "stac_version": "1.1.0",
+        "stac_version": STAC_VERSION,
         "pin:versions": selection.pins,
         "features": documents,
         "links": [*links, link("root", urls.root())],

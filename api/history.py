@@ -7,6 +7,7 @@ from typing import Any
 
 from api.backend import Backend
 from api.urls import GEOJSON, Urls, link
+from catalog.extensions import STAC_VERSION
 from versioning.dataset import LATEST, Dataset
 from versioning.diff import ItemChange, diff_versions
 from versioning.digests import digest_text
@@ -18,7 +19,6 @@ from versioning.version import Version
 
 __all__ = ["dataset_history", "diff_document", "item_history", "predecessor"]
 
-_STAC_VERSION = "1.1.0"
 # A search for an item's predecessor gives up after so many versions without a change, rather than read them all.
 _STEPS = 100
 
@@ -49,7 +49,7 @@ def dataset_history(dataset: Dataset, urls: Urls, *, first: int, limit: int) -> 
         links.append(link("next", urls.history(dataset.id) + f"?limit={limit}&token={last - 1}"))
     return {
         "type": "Catalog",
-        "stac_version": _STAC_VERSION,
+        "stac_version": STAC_VERSION,
         "id": f"{dataset.id}-versions",
         "title": f"Versions of {dataset.id}",
         "description": f"Every version of the dataset {dataset.id}, newest first.",
@@ -115,7 +115,7 @@ def item_history(backend: Backend, dataset: Dataset, item_id: str, urls: Urls) -
         links.append(link("latest-version", urls.item(dataset.id, item_id), GEOJSON))
     return {
         "type": "Catalog",
-        "stac_version": _STAC_VERSION,
+        "stac_version": STAC_VERSION,
         "id": f"{dataset.id}-{item_id}-versions",
         "title": f"Revisions of {item_id}",
         "description": f"The versions of {dataset.id} in which the item {item_id} came, changed or went, newest first.",

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
 
-__all__ = ["BodyLimit", "EncodedETags", "HeadAsGet", "PublicUrl", "is_head"]
+__all__ = ["BodyLimit", "EncodedETags", "HeadAsGet", "PublicAddress", "is_head"]
 
 _HEAD = "stacpin.head"
 _ENCODED = re.compile(r'-(?:br|gzip)"')
@@ -111,18 +111,24 @@ class EncodedETags:
         await self.app(scope, receive, named)
 
 
-class PublicUrl:
+class PublicAddress:
     """Makes requests look as if they came to the public address, so that every link is made with it."""
 
-    def __init__(self, app: ASGIApp, url: str) -> None:
+    def __init__(self, app: ASGIApp, *, url: str | None, root_path: str) -> None:
         self.app = app
-        parts = urlsplit(url)
-        self.scheme, self.host, self.path = parts.scheme, parts.netloc, parts.path.rstrip("/")
+        parts = urlsplit(url) if url else None
+        self.scheme, self.host = (parts.scheme, parts.netloc.encode("latin-1")) if parts else (None, None)
+        self.root = (parts.path.rstrip("/") if parts else "") or root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] == "http":
-            headers = [(key, value) for key, value in scope["headers"] if key != b"host"]
-            headers.append((b"host", self.host.encode("latin-1")))
-            scope = {**scope, "scheme": self.scheme, "headers": headers, "root_path": self.path}
+            scope = dict(scope)
+            if self.scheme and self.host:
+                headers = [(key, value) for key, value in scope["headers"] if key != b"host"]
+                scope |= {"scheme": self.scheme, "headers": [*headers, (b"host", self.host)]}
+            if self.root:
+                # ASGI wants the path with its root; most proxies take the root away.
+                under = scope["path"] == self.root or scope["path"].startswith(f"{self.root}/")
+                scope |= {"root_path": self.root, "path": scope["path"] if under else self.root + scope["path"]}
         await self.app(scope, receive, send)

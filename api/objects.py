@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
+from api.middleware import is_head
 from api.responses import IMMUTABLE, matches
 from versioning.errors import Integrity, NotFound
 from versioning.store import Store
@@ -115,12 +116,11 @@ def object_router(store: Store) -> APIRouter:
         else:
             headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{size}"
         headers["Content-Length"] = str(span.length)
-        if request.method == "HEAD":
+        if is_head(request.scope):
             return Response(status_code=status, headers=headers)
         return StreamingResponse(_blocks(store, path, span), status_code=status, headers=headers)
 
     router.add_api_route("/objects/{shard}/{name}", get_object, methods=["GET"], name="Get Object")
-    router.add_api_route("/objects/{shard}/{name}", get_object, methods=["HEAD"], include_in_schema=False)
     return router
 
 

@@ -45,6 +45,7 @@ VersionName = Annotated[str, Path(description=_VERSION)]
 Version = Annotated[Text, Query(description=_VERSION)]
 Limit = Annotated[int | None, Query(ge=1, description="Items a page; 10 unless told, and at most 10,000.")]
 Token = Annotated[Text, Query(description="The place in the results, as a `next` or `prev` link has it.")]
+Ids = Annotated[Text, Query(description="Item ids with commas between them.")]
 BBox = Annotated[Text, Query(description="west,south,east,north in degrees; west > east crosses the antimeridian.")]
 Datetime = Annotated[Text, Query(description="An RFC 3339 time, or an interval `A/B` with `..` for an open end.")]
 Filter = Annotated[Text, Query(alias="filter", description="A CQL2 filter, as text or JSON.")]
@@ -99,6 +100,10 @@ class ItemsRequest(_Selecting):
     """GET /collections/{collection_id}/items."""
 
     collection_id: CollectionId = attr.ib()
+    ids: Ids = attr.ib(default=None)
+    collections: Annotated[Text, Query(description="The same collection again, as pystac-client sends it.")] = attr.ib(
+        default=None
+    )
 
 
 @attr.s(kw_only=True)
@@ -106,7 +111,7 @@ class SearchGetRequest(_Selecting):
     """GET /search."""
 
     collections: Annotated[Text, Query(description=f"With commas between them. {_COLLECTION}")] = attr.ib(default=None)
-    ids: Annotated[Text, Query(description="Item ids with commas between them.")] = attr.ib(default=None)
+    ids: Ids = attr.ib(default=None)
     intersects: Annotated[Text, Query(description="A GeoJSON geometry, instead of bbox.")] = attr.ib(default=None)
 
 

@@ -121,4 +121,6 @@ def _known(dataset: str) -> str:
     try:
         return check_dataset_id(dataset)
     except InvalidInput as error:
-        raise NotFound(f"There is no collection {dataset[:100]!r}.", hint=error.hint, kind="no-such-dataset") from error
+        name, at, ref = dataset.partition("@")
+        hint = f"A pin's collection id has '--' in it: {name[:100]}--{ref[:100]}." if at else error.hint
+        raise NotFound(f"There is no collection {dataset[:100]!r}.", hint=hint, kind="no-such-dataset") from error

@@ -1,0 +1,164 @@
+"""A small catalog with real rasters, and two ways to ask its API: in the process, and over a real socket."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pytest
+import rasterio
+import uvicorn
+from rasterio.transform import from_origin
+
+from api.app import create_app
+from api.backend import EmbeddedBackend
+from api.settings import ApiSettings
+from catalog.assets import opaque_asset, raster_asset
+from catalog.items import build_item
+from catalog.raster_digest import raster_digest
+from versioning.catalog import Catalog
+from versioning.commit import CommitResult, commit
+
+with warnings.catch_warnings():
+    # Starlette 1.x deprecates httpx in favour of a package that is not among our dependencies; nothing else is ignored.
+    warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
+    from starlette.testclient import TestClient
+
+COLLECTION = {
+    "title": "Land cover",
+    "description": "Squares of made-up land cover.",
+    "license": "CC0-1.0",
+    "keywords": ["test"],
+    "links": [{"rel": "license", "href": "https://creativecommons.org/publicdomain/zero/1.0/"}],
+}
+
+
+class Site:
+    """A catalog and what was put into it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scratch = folder.parent / "scratch"
+        self.scratch.mkdir()
+        self.catalog = Catalog.create(str(folder), title="Test catalog")
+
+    def raster(self, name: str, value: int, west: float, north: float) -> Path:
+        path = self.scratch / f"{name}-{value}.tif"
+        data = np.full((1, 256, 256), value, dtype="uint8")
+        data[0, :16, :16] = 255
+        profile = {"driver": "COG", "width": 256, "height": 256, "count": 1, "dtype": "uint8", "crs": "EPSG:4326"}
+        with rasterio.open(path, "w", **profile, transform=from_origin(west, north, 1 / 256, 1 / 256)) as target:
+            target.write(data)
+        return path
+
+    def item(self, name: str, value: int, *, west: float, north: float = 1.0, when: str, **properties) -> dict:
+        path = self.raster(name, value, west, north)
+        ref = self.catalog.objects.put_file(path)
+        parts = {"cover": raster_asset(path, ref, digest=raster_digest(path), band_names=["cover"])}
+        note = self.scratch / f"{name}.txt"
+        note.write_text(f"About {name}.\n")
+        parts["note"] = opaque_asset(note, self.catalog.objects.put_file(note))
+        return build_item(name, parts, datetime=when, properties=properties)
+
+    def commit(self, dataset: str, *items: dict, **options) -> CommitResult:
+        options = {"message": "a change", "author": "tester", **options}
+        return commit(self.catalog.dataset(dataset), items=items, **options)
+
+
+def fill(site: Site) -> None:
+    """Three versions of `landcover` (`latest` is 3, `stable` is 2, the tag v2.1.4 is 1), one of `dem`."""
+    squares = [
+        site.item(
+            f"t{n:02d}",
+            n,
+            west=float(n),
+            when=f"202{n}-06-01T00:00:00Z",
+            platform="landsat-8" if n % 2 else "sentinel-2a",
+            **{"eo:cloud_cover": 10 * n},
+        )
+        for n in range(5)
+    ]
+    site.commit("landcover", *squares, collection=COLLECTION, message="first")
+    clearer = {"platform": "landsat-8", "eo:cloud_cover": 5}
+    changed = site.item("t01", 101, west=1.0, when="2021-06-01T00:00:00Z", **clearer)
+    site.commit("landcover", changed, site.item("t05", 5, west=5.0, when="2025-06-01T00:00:00Z"), message="second")
+    site.commit("landcover", remove=["t00"], message="third")
+    site.commit("dem", site.item("height", 7, west=-179.5, when="2020-01-01T00:00:00Z"), collection=COLLECTION)
+    landcover = site.catalog.dataset("landcover")
+    landcover.move("stable", 2, why="checked", author="tester")
+    landcover.tag("v2.1.4", 1, author="tester")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The catalog that most tests read; none may write to it."""
+    made = Site(tmp_path_factory.mktemp("api") / "catalog")
+    fill(made)
+    return made
+
+
+@pytest.fixture
+def own_site(tmp_path: Path) -> Site:
+    """A catalog of a test's own, to publish into."""
+    made = Site(tmp_path / "catalog")
+    fill(made)
+    return made
+
+
+@pytest.fixture
+def client_of() -> Callable[..., TestClient]:
+    """Makes a client of the API of a site, or of an open catalog, in this process."""
+
+    def make(site: Site | Catalog, **options) -> TestClient:
+        if isinstance(site, Catalog):
+            app = create_app(ApiSettings(catalog=site.url, **options), backend=EmbeddedBackend(site))
+        else:
+            app = create_app(ApiSettings(catalog=str(site.folder), **options))
+        return TestClient(app, base_url="http://api.test", raise_server_exceptions=False)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def client(site: Site) -> TestClient:
+    """What contract tests ask. Another backend passes them by standing behind this fixture."""
+    app = create_app(ApiSettings(catalog=str(site.folder)))
+    return TestClient(app, base_url="http://api.test", raise_server_exceptions=False)
+
+
+class Server:
+    """uvicorn in a thread, on a free port of this machine."""
+
+    def __init__(self, site: Site) -> None:
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        app = create_app(ApiSettings(catalog=str(site.folder)))
+        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        for _ in range(200):
+            if self.server.started:
+                return self
+            time.sleep(0.02)
+        raise TimeoutError("the server did not start")
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+        self.socket.close()
+
+
+@pytest.fixture
+def server(own_site: Site) -> Iterator[Server]:
+    """A real server over a catalog of the test's own."""
+    with Server(own_site) as running:
+        yield running
