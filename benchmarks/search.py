@@ -6,7 +6,11 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
+import cql2
+
+from catalog.cql import compile_filter, parse_filter
 from catalog.search import Query, explain, iterate, search
 from versioning.catalog import Catalog
 from versioning.commit import commit
@@ -71,6 +75,17 @@ def fresh(version: Version) -> Version:
     return catalog.resolve(version.pin)
 
 
+def leaves(version: Version) -> None:
+    """The filter alone, on parsed items: ours, and the cql2 package's on a dict reduced to what it needs."""
+    text = "eo:cloud_cover < 10 AND platform = 'sentinel-2a'"
+    parsed = [item for item, _ in zip(iterate(version, Query()), range(10_000), strict=False)]
+    reduced = [{key: item[key] for key in ("id", "collection", "geometry", "properties")} for item in parsed]
+    records = [SimpleNamespace(item=item) for item in parsed]
+    ours, theirs = compile_filter(parse_filter(text)), cql2.parse_text(text)
+    clock("filter of 10,000 parsed items, ours", lambda: sum(map(ours.test, records)))  # type: ignore[arg-type]
+    clock("filter of 10,000 reduced items, cql2", lambda: sum(map(theirs.matches, reduced)))
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     begin = time.perf_counter()
@@ -109,6 +124,7 @@ def main() -> None:
     clock("second page of the CQL2 search", next_page)
     clock("stream of everything", lambda: f"{sum(1 for _ in iterate(fresh(version), Query())):,} items", repeat=1)
 
+    leaves(warm)
     begin = time.perf_counter()
     seen, token = 0, None
     for _ in range(20):

@@ -1,7 +1,8 @@
 """Search at a pin, straight from the manifests: what the loaders and the embedded STAC API both use.
 
-The answers equal those of pgstac 0.10 item for item and in their order, with one exception: a box with west > east
-crosses the antimeridian here, as STAC says, where pgstac takes the rest of the world.
+What matches and in which order follows the SQL of pgstac 0.10, so that a pgstac index can give the same answers. Two
+things are otherwise on purpose: a box with west > east crosses the antimeridian, as STAC says, where pgstac takes the
+rest of the world; and CQL2's DATE can be compared, where pgstac finds nothing.
 """
 
 from __future__ import annotations

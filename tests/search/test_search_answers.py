@@ -205,6 +205,17 @@ def test_paging_over_chunks_by_a_property(large):
     assert page.matched == 3_900
 
 
+def test_reading_ahead_changes_nothing(large, monkeypatch):
+    query = Query.parse(sortby="-n", filter="n >= 3990")
+    wanted = search([large], query).items
+    assert [item["properties"]["n"] for item in wanted] == list(range(3_999, 3_989, -1))
+    monkeypatch.setattr(module, "_READERS", 2)
+    monkeypatch.setattr(module, "_FEW", 0)
+    module._remembered.clear()
+    assert search([large], query).items == wanted
+    assert search([large], Query(), limit=4_000).matched == 4_000
+
+
 def test_the_order_is_the_same_with_nothing_remembered(large):
     query = Query.parse(filter="n < 50")
     first = search([large], query, limit=7)

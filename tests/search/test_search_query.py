@@ -328,6 +328,13 @@ def test_filters_that_are_none_are_refused(value):
         Query.parse(filter=value)
 
 
+def test_a_polygon_of_the_western_hemisphere_fits_in_a_text():
+    corners = ", ".join(f"-{100 + n / 1000} {n}" for n in [*range(80), 79.5, 0])
+    assert Query.parse(filter=f"S_INTERSECTS(geometry, MULTIPOINT({corners}))").filter
+    corners = ", ".join(f"-{100 + n / 10_000} {n / 10}" for n in range(800))
+    assert Query.parse(filter=f"S_INTERSECTS(geometry, LINESTRING({corners}))").filter
+
+
 def test_an_unknown_language_is_refused():
     with pytest.raises(InvalidInput, match="filter-lang"):
         Query.parse(filter="a = 1", filter_lang="cql-json")
@@ -345,6 +352,10 @@ def test_an_unknown_language_is_refused():
         " AND ".join(["a = 1"] * 500),
         "a" + "+1" * 25 + " = 1",
         "(" * 32 + "NOT " * 100 + "a = 1" + ")" * 32,
+        "-" * 100 + "1 = a",
+        "-(" * 32 + "-" * 68 + "1" + ")" * 32 + " = a",
+        " OR ".join(["(a = 1 AND (b = 2 OR NOT c = 3))"] * 98),
+        " AND ".join(["a" + "*2" * 9 + " < 5"] * 90),
     ],
 )
 def test_what_is_let_through_to_the_parser_fits_on_a_small_stack(text):
