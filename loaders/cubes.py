@@ -103,7 +103,7 @@ def check_sizes(source: PinSource, rows: Iterable[Row], keys: frozenset[str] | N
 
 
 def keys_of(rows: Iterable[Row], bands: str | Sequence[str] | None) -> frozenset[str] | None:
-    """The keys of the assets that some bands may be read from; None for all, also where a band is not an asset's key."""
+    """The keys of the assets that some bands may be read from; None for all, also if a band is not an asset's key."""
     if bands is None:
         return None
     wanted = frozenset([bands] if isinstance(bands, str) else bands)

@@ -17,7 +17,9 @@ from typing import IO, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loaders.layout import COLLECTION, STATE, Layout, PlacedItem, collection_document
+from versioning.digests import sha256
 from versioning.errors import Conflict, Forbidden, Integrity, InvalidInput, NotFound
+from versioning.objects import hash_file
 from versioning.rows import Row, parse_item
 
 __all__ = ["Folder", "PullNotes"]
@@ -40,7 +42,7 @@ class PullNotes(BaseModel):
     proven: bool
     asset: list[str] | None
     query: dict[str, Any]
-    declared: dict[str, Any]
+    declared: dict[str, Any] | None
     collection: dict[str, Any]
 
 
@@ -101,8 +103,7 @@ class Folder:
         with part.open("wb") as out:
             for row in rows:
                 placed = layout.place(parse_item(row.item))
-                for path, sha256 in [(placed.path, None), *((each.path, each.asset.sha256) for each in placed.files)]:
-                    check.path(self.root, path, sha256)
+                check.item(self.root, placed, notes.collection_id)
                 items += 1
                 files += len(placed.files)
                 size += sum(each.asset.size for each in placed.files)
@@ -217,15 +218,23 @@ class Owned:
             if not self._mine and os.path.lexists(folder.root / name):
                 raise _foreign(folder.root / name)
 
-    def path(self, root: Path, path: str, sha256: bytes | None) -> None:
-        """Refuse to replace a file that no pull has made, unless it is what would be written."""
-        target = root / path
-        if path in self._paths or not os.path.lexists(target):
-            return
-        from versioning.objects import hash_file
+    def item(self, root: Path, placed: PlacedItem, collection_id: str) -> None:
+        """Refuse to replace files of the user's with those of an item."""
+        for path in self._unknown(root, [placed.path]):
+            if hash_file(root / path) != sha256(_document(placed.document(collection_id))):
+                raise _foreign(root / path)
+        digests = {file.path: file.asset.sha256 for file in placed.files}
+        for path in self._unknown(root, digests):
+            if hash_file(root / path) != digests[path]:
+                raise _foreign(root / path)
 
-        if sha256 is None or not target.is_file() or hash_file(target) != sha256:
-            raise _foreign(target)
+    def _unknown(self, root: Path, paths: Iterable[str]) -> Iterator[str]:
+        """The paths at which something is that no pull has made."""
+        for path in paths:
+            if path not in self._paths and os.path.lexists(root / path):
+                if not (root / path).is_file():
+                    raise _foreign(root / path)
+                yield path
 
 
 def _foreign(path: Path) -> Conflict:

@@ -27,8 +27,8 @@ _WORKERS = 4
 class FolderReport:
     """What a folder holds and what is wrong with it.
 
-    ``problems`` are files of the pull that are missing, truncated or altered; ``extra`` are files that no pull has made,
-    which are only reported. ``proven`` says whether the items are proven against the version's digest: those of a
+    ``problems`` are files of the pull that are missing, truncated or altered; ``extra`` are files that no pull has
+    made, which are only reported. ``proven`` says whether the items are proven against the version's digest: those of a
     whole version are, here and now, without the catalog; those of a part were, if they were pulled from a catalog.
     """
 
@@ -120,7 +120,7 @@ def _documents(folder: Folder, notes: PullNotes, report: FolderReport) -> Iterat
     for placed in folder.placed(notes.asset):
         builder.add(placed.row.id, placed.row.digest)
         report.items += 1
-    if notes.whole and builder.digest(notes.declared) != notes.digest:
+    if notes.whole and notes.declared is not None and builder.digest(notes.declared) != notes.digest:
         raise Integrity(
             f"{folder.root / STATE}: the list of items does not add up to {notes.pin}, {notes.digest}.",
             hint="Pull again.",

@@ -111,7 +111,8 @@ def safe_name(text: str, extension: str = "") -> str:
     name = _FOREIGN.sub("_", text)[:_LONGEST]
     stem = name[: -len(extension)] if extension and name.lower().endswith(extension.lower()) else name
     if name != text or not stem or stem[0] in ".-" or stem[-1] == "." or _DEVICE.fullmatch(name):
-        return _marked(stem.strip("._-") or "asset", text, extension)
+        plain = stem.strip("._-") or "asset"
+        return _marked(f"_{plain}" if _DEVICE.fullmatch(plain) else plain, text, extension)
     return stem + extension
 
 

@@ -16,13 +16,15 @@ _INK, _SEA, _LINE = "#c2410c", "#eef2f6", "#cbd5e1"
 _MARGIN = 0.08
 
 
-def pin_html(facts: PinFacts, *, url: str, asked: str, boxes: Sequence[BBox]) -> str:
+def pin_html(facts: PinFacts, *, title: str, url: str, asked: str, boxes: Sequence[BBox]) -> str:
     """The HTML of a pin; everything that comes from the catalog is escaped.
 
     Parameters
     ----------
     facts
         What the version says of itself.
+    title
+        The name of the dataset for people.
     url
         Where it comes from.
     asked
@@ -31,7 +33,6 @@ def pin_html(facts: PinFacts, *, url: str, asked: str, boxes: Sequence[BBox]) ->
         Boxes of some of its items, in degrees.
     """
     statistics = facts.statistics
-    title = str(facts.collection.get("title") or facts.dataset)
     rows = [
         ("Version", facts.pin if asked == facts.pin else f"{facts.pin} (asked for: {asked})"),
         ("Digest", facts.digest),
@@ -83,7 +84,7 @@ def _maps(bbox: Sequence[float] | None, boxes: Sequence[BBox]) -> str:
     height = max(north - south + 2 * pad, (east - west + 2 * pad) / 2)
     width, x, y = 2 * height, (west + east) / 2, (south + north) / 2
     near = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return f"<div>{world}<br>{_svg(near, boxes, label='The boxes of the items', dot=False)}</div>"
+    return f"<div>{world}<br/>{_svg(near, boxes, label='The boxes of the items', dot=False)}</div>"
 
 
 def _svg(frame: BBox, boxes: Sequence[BBox], *, label: str, dot: bool) -> str:

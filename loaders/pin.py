@@ -51,7 +51,10 @@ class Pin:
         )
 
     def _repr_html_(self) -> str:
-        return pin_html(self.facts, url=self.source.url, asked=self.asked, boxes=self.source.boxes(_DRAWN))
+        declared = self.facts.collection if self.facts.collection is not None else self.source.collection()
+        title = str(declared.get("title") or self.dataset)
+        boxes = self.source.boxes(_DRAWN)
+        return pin_html(self.facts, title=title, url=self.source.url, asked=self.asked, boxes=boxes)
 
     # -- what it is
 

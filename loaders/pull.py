@@ -116,10 +116,10 @@ def pull(
         digest=facts.digest,
         catalog=source.url,
         whole=not query.narrows,
-        proven=not query.narrows or source.part_is_proven(),
+        proven=source.proves(query),
         asset=keys,
         query=query.to_dict(),
-        declared=dict(facts.collection),
+        declared=None if facts.collection is None else dict(facts.collection),
         collection=source.collection(),
     )
     with folder.locked():

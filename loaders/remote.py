@@ -96,7 +96,9 @@ class HttpReader:
             from requests.adapters import HTTPAdapter
             from urllib3.util import Retry
 
-            retry = Retry(5, backoff_factor=0.2, status_forcelist=(429, 502, 503, 504), raise_on_status=False)
+            retry = Retry(
+                5, connect=2, backoff_factor=0.2, status_forcelist=(429, 502, 503, 504), raise_on_status=False
+            )
             session = requests.Session()
             session.headers["Accept-Encoding"] = "identity"
             for scheme in ("http://", "https://"):

@@ -21,8 +21,8 @@ __all__ = ["PinFacts", "PinSource"]
 class PinFacts:
     """What a version says of itself; the same from every source.
 
-    ``collection`` is the declared metadata, which the digest covers; ``catalog_id`` tells catalogs apart wherever they
-    are moved to.
+    ``collection`` is the declared metadata, which the digest covers; None where an API does not tell it, and then the
+    digest cannot be computed again. ``catalog_id`` tells catalogs apart wherever they are moved to.
     """
 
     dataset: str
@@ -33,7 +33,7 @@ class PinFacts:
     time: str
     author: str
     message: str
-    collection: Mapping[str, Any]
+    collection: Mapping[str, Any] | None
     statistics: Statistics
     catalog_id: str | None = None
     software: Mapping[str, str] = field(default_factory=dict)
@@ -65,13 +65,13 @@ class PinSource(Protocol):
     def rows(self, query: Query) -> Iterator[Row]:
         """The items that a query finds, in the order of their ids.
 
-        A whole version is proven against its digest when the iterator ends; a part is proven as far as the source can:
-        by a catalog against the digest too, by an API not (then only the bytes of its assets are, by their checksums).
+        A catalog proves each of them against the version's digest. An API's are proven if the query asks for the whole
+        version, when the iterator ends; of a part only the bytes of the assets can be, by the checksums that it gives.
         """
         ...
 
-    def part_is_proven(self) -> bool:
-        """Whether the rows of a query that narrows are proven against the version's digest."""
+    def proves(self, query: Query) -> bool:
+        """Whether :meth:`rows` proves the items of a query against the version's digest."""
         ...
 
     def collection(self) -> dict[str, Any]:
