@@ -67,9 +67,11 @@ def test_pins_are_read(text, kind, value, written):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "@v3", "DS@v3", "ds@", "ds@v0", "ds@v123456789", "ds@sha256:abc", "ds@sha256:" + "0" * 65, "ds@sha256:ABCDEF01",
+    ["", "@v3", "DS@v3", "ds@", "ds@v0", "ds@v123456789", "ds@sha256:abc", "ds@sha256:" + "0" * 65,
+     "ds@sha256:ABCDEF01",
      "ds@{}", "ds@{2026-13-01}", "ds@{2026-W05-6}", "ds@{20260131}", "ds@{2026-01-31x12}", "ds@{2026-01-31 12:00}",
-     "ds@{9999-12-31}", "ds@{0001-01-01T00:00+23:00}", "ds@{yesterday}", "ds@a/b", "ds@a..b", "ds@v3@v4", "a--b", "ds--v0", "ds\n"],
+     "ds@{9999-12-31}", "ds@{0001-01-01T00:00+23:00}", "ds@{yesterday}", "ds@a/b", "ds@a..b", "ds@v3@v4", "a--b",
+     "ds--v0", "ds\n"],
 )  # fmt: skip
 def test_what_is_no_pin_is_refused(text):
     with pytest.raises(InvalidInput, match=r"is not a|is beyond") as caught:
