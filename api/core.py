@@ -45,6 +45,7 @@ class CoreClient(BaseCoreClient):
         """GET /."""
         urls = Urls.of(request)
         page: dict[str, Any] = dict(super().landing_page(request=request))
+        page["pin:catalog"] = self.backend.catalog.record.id
         page["links"] = [
             *page["links"],
             link("alternate", urls.to("browser") + "/", "text/html", "STAC Browser"),

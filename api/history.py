@@ -23,7 +23,7 @@ __all__ = ["dataset_history", "diff_document", "item_history", "predecessor"]
 _STEPS = 100
 
 
-def dataset_history(dataset: Dataset, urls: Urls, *, first: int, limit: int) -> dict[str, Any]:
+def dataset_history(dataset: Dataset, urls: Urls, *, catalog_id: str, first: int, limit: int) -> dict[str, Any]:
     """The versions from number ``first`` downwards, as a STAC Catalog that links to them and tells their records.
 
     Pointers and tags are those of the whole dataset.
@@ -53,6 +53,7 @@ def dataset_history(dataset: Dataset, urls: Urls, *, first: int, limit: int) -> 
         "id": f"{dataset.id}-versions",
         "title": f"Versions of {dataset.id}",
         "description": f"Every version of the dataset {dataset.id}, newest first.",
+        "pin:catalog": catalog_id,
         "versions": entries,
         "pointers": pointers,
         "tags": tags,
@@ -78,6 +79,8 @@ def _entry(dataset: Dataset, record: VersionRecord, pointers: dict[str, int], ta
         "message": record.message,
         "advance": record.advance,
         "statistics": record.statistics.model_dump(mode="json"),
+        "collection": record.collection,
+        "software": record.software,
         "pointers": sorted(name for name, target in pointers.items() if target == record.number),
         "tags": sorted(name for name, target in tags.items() if target == record.number),
         "expired": None if expiry is None else {"time": expiry.time, "why": expiry.why},

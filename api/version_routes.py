@@ -73,7 +73,9 @@ class VersionRoutes(ApiExtension):
                 raise InvalidInput(f"token {token[:50]!r} is not of this route.", hint="Take it from a next link.")
             first = int(token)
         size = min(limit or _LIMIT, _MOST)
-        return reply(request, dataset_history(dataset, Urls.of(request), first=first, limit=size))
+        catalog_id = self.backend.catalog.record.id
+        urls = Urls.of(request)
+        return reply(request, dataset_history(dataset, urls, catalog_id=catalog_id, first=first, limit=size))
 
     def version(self, *, request: Request, collection_id: str, version_id: str) -> Response:
         """GET /collections/{ds}/versions/{v}."""

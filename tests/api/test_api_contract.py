@@ -35,6 +35,7 @@ def test_landing_page_is_a_catalog_that_leads_everywhere(client):
     page = client.get("/").json()
     validate(page)
     assert page["title"] == "Test catalog"
+    assert page["pin:catalog"] == client.get("/collections/dem/versions").json()["pin:catalog"]
     for rel in ("self", "root", "data", "conformance", "search", "service-desc", "service-doc"):
         link = links(page)[rel]
         assert client.get(link["href"]).status_code == 200, rel
@@ -295,6 +296,7 @@ def test_versions_of_a_dataset(client):
     assert body["versions"][1]["pointers"] == ["stable"]
     assert body["versions"][2]["tags"] == ["v2.1.4"]
     assert body["versions"][0]["message"] == "third"
+    assert body["versions"][0]["collection"]["title"] == "Land cover"
     for link in body["links"]:
         assert client.get(link["href"]).status_code == 200, link
 
