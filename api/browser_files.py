@@ -78,6 +78,11 @@ def mount_browser(app: FastAPI, folder: Path, *, title: str, options: dict[str, 
         return HTMLResponse(_NOT_BUILT, status_code=503, headers={"Cache-Control": "no-store"})
 
     app.add_route("/browser/config.js", config, methods=["GET", "HEAD"], include_in_schema=False)
+
+    def no_icon(_: Request) -> Response:
+        return Response(status_code=204, headers={"Cache-Control": "max-age=86400"})
+
+    app.add_route("/favicon.ico", no_icon, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_route("/browser", to_folder, methods=["GET", "HEAD"], include_in_schema=False)
     if (folder / "index.html").is_file():
         app.mount("/browser", _SinglePage(directory=folder, html=True), name="browser")

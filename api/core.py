@@ -49,10 +49,6 @@ class CoreClient(BaseCoreClient):
         page["links"] = [
             *page["links"],
             link("alternate", urls.to("browser") + "/", "text/html", "STAC Browser"),
-            *(
-                link("child", urls.dataset(dataset), JSON, f"{dataset}, latest version")
-                for dataset in self.backend.dataset_ids()
-            ),
         ]
         return reply(request, page)
 
@@ -76,7 +72,7 @@ class CoreClient(BaseCoreClient):
                     version = self.backend.resolve(dataset_id, f"v{number}")
                 except Expired:
                     continue
-                documents.append(collection_document(version, urls, successors.get(number, ())))
+                documents.append(collection_document(version, urls, successors.get(number, ()), latest))
         here = urls.to("collections", params=[("versions", "all")] if versions == "all" else ())
         links = [link("self", here), link("root", urls.root())]
         if versions != "all":
@@ -96,11 +92,12 @@ class CoreClient(BaseCoreClient):
     def collection_reply(self, request: Request, version: Version, asked: str | None) -> Response:
         """A version's collection, asked for by its own id or by another name."""
         urls = Urls.of(request)
-        successors = successors_of(self.backend.dataset(version.dataset)).get(version.number, ())
+        dataset = self.backend.dataset(version.dataset)
+        successors = successors_of(dataset).get(version.number, ())
         canonical = asked == version.collection_id
         return reply(
             request,
-            collection_document(version, urls, successors),
+            collection_document(version, urls, successors, dataset.latest_number()),
             cache=MOVING if canonical else ALIAS,
             location=None if canonical else urls.collection(version.collection_id),
         )

@@ -26,10 +26,16 @@ def successors_of(dataset: Dataset) -> dict[int, list[int]]:
     return found
 
 
-def collection_document(version: Version, urls: Urls, successors: Sequence[int]) -> dict[str, Any]:
-    """A version's collection. Later versions add ``successor-version`` links to it, and nothing else."""
+def collection_document(version: Version, urls: Urls, successors: Sequence[int], latest: int) -> dict[str, Any]:
+    """A version's collection.
+
+    Its links are all that later versions change: they add ``successor-version``, and ``latest-version`` to the one that
+    is the latest no more (the latest itself has none, or STAC Browser would call it outdated).
+    """
     document = collection_dict(version, urls, successors=successors)
     here = urls.to("collections", version.collection_id)
+    if version.number == latest:
+        document["links"] = [entry for entry in document["links"] if entry["rel"] != "latest-version"]
     document["links"] += [
         link("permalink", here),
         link("http://www.opengis.net/def/rel/ogc/1.0/queryables", f"{here}/queryables", "application/schema+json"),

@@ -8,7 +8,7 @@ from typing import Any
 from api.backend import Backend
 from api.urls import GEOJSON, Urls, link
 from catalog.extensions import STAC_VERSION
-from versioning.dataset import LATEST, Dataset
+from versioning.dataset import Dataset
 from versioning.diff import ItemChange, diff_versions
 from versioning.digests import digest_text
 from versioning.errors import Expired, InvalidInput, NotFound
@@ -38,13 +38,11 @@ def dataset_history(dataset: Dataset, urls: Urls, *, catalog_id: str, first: int
         link("root", urls.root()),
         link("parent", urls.root()),
         *(
-            link("version", urls.collection(entry["id"]), title=entry["title"])
+            link("child", urls.collection(entry["id"]), title=entry["title"])
             for entry in entries
             if not entry["expired"]
         ),
     ]
-    if LATEST in pointers:
-        links.append(link("latest-version", urls.dataset(dataset.id)))
     if last > 1:
         links.append(link("next", urls.history(dataset.id) + f"?limit={limit}&token={last - 1}"))
     return {
@@ -109,7 +107,7 @@ def item_history(backend: Backend, dataset: Dataset, item_id: str, urls: Urls) -
         link("root", urls.root()),
         link("parent", urls.dataset(dataset.id)),
         *(
-            link("version", urls.item(entry["collection"], item_id), GEOJSON, f"v{entry['version']}: {entry['change']}")
+            link("item", urls.item(entry["collection"], item_id), GEOJSON, f"v{entry['version']}: {entry['change']}")
             for entry in entries
             if entry["digest"]
         ),

@@ -18,11 +18,11 @@ from versioning.version import Version
 __all__ = ["QueryablesClient"]
 
 _SCHEMA = "application/schema+json"
-_ITEM = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
+# No $ref to a schema elsewhere: STAC Browser follows it, and many catalogs live without internet.
 _ALWAYS: dict[str, Any] = {
     "id": {"title": "Item id", "type": "string"},
     "collection": {"title": "Collection id, with its version", "type": "string"},
-    "geometry": {"title": "Geometry", "$ref": "https://geojson.org/schema/Geometry.json"},
+    "geometry": {"title": "Geometry", "format": "geometry-any"},
     "datetime": {"title": "Time", "type": "string", "format": "date-time"},
 }
 

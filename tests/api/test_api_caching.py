@@ -60,7 +60,7 @@ def test_every_encoding_has_an_etag_of_its_own(client):
     assert len(set(tags.values())) == 3
 
 
-def test_a_collection_is_asked_for_again_since_a_successor_is_linked_from_it(client_of, own_site):
+def test_a_collection_is_asked_for_again_since_later_versions_are_linked_from_it(client_of, own_site):
     client = client_of(own_site)
     path = "/collections/landcover--v3"
     before = client.get(path)
@@ -70,7 +70,7 @@ def test_a_collection_is_asked_for_again_since_a_successor_is_linked_from_it(cli
     after = client.get(path, headers={"If-None-Match": before.headers["etag"]})
     assert after.status_code == 200
     added = [link for link in after.json()["links"] if link not in before.json()["links"]]
-    assert [link["rel"] for link in added] == ["successor-version"]
+    assert [link["rel"] for link in added] == ["latest-version", "successor-version"]
     assert {**after.json(), "links": 0} == {**before.json(), "links": 0}
 
 
