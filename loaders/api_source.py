@@ -11,7 +11,7 @@ from loaders.elsewhere import Elsewhere
 from loaders.proof import proven
 from loaders.pull import proven_blocks, windowed
 from loaders.remote import HttpReader, http_error
-from loaders.source import PinFacts, PinSource
+from loaders.source import Peek, PinFacts, PinSource
 from versioning.errors import Integrity, InvalidInput, StorageUnavailable
 from versioning.events import Listener, Progress, silent
 from versioning.pins import parse_pin
@@ -68,8 +68,8 @@ class ApiSource:
     def read(self, asset: AssetRef) -> Iterator[memoryview]:
         return self._http.read(self.href(asset.href)) if asset.stored else self._elsewhere.read(asset.href)
 
-    def size(self, asset: AssetRef) -> int | None:
-        return self._http.size(self.href(asset.href)) if asset.stored else self._elsewhere.size(asset.href)
+    def peek(self, asset: AssetRef) -> Peek | None:
+        return self._http.peek(self.href(asset.href)) if asset.stored else self._elsewhere.peek(asset.href)
 
     def boxes(self, limit: int) -> list[BBox]:  # noqa: ARG002 - the protocol's; a picture is not worth a request
         return []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from loaders.elsewhere import Elsewhere
 from loaders.remote import HttpReader
-from loaders.source import PinFacts, PinSource
+from loaders.source import Peek, PinFacts, PinSource, peek_store
 from versioning.catalog import Catalog
 from versioning.digests import leaf_digest, sha256
 from versioning.errors import Integrity
@@ -69,8 +69,8 @@ class CatalogSource:
     def read(self, asset: AssetRef) -> Iterator[memoryview]:
         return self.catalog.store.stream(asset.href) if asset.stored else self._elsewhere.read(asset.href)
 
-    def size(self, asset: AssetRef) -> int | None:
-        return self.catalog.store.size(asset.href) if asset.stored else self._elsewhere.size(asset.href)
+    def peek(self, asset: AssetRef) -> Peek | None:
+        return peek_store(self.catalog.store, asset.href) if asset.stored else self._elsewhere.peek(asset.href)
 
     def boxes(self, limit: int) -> list[BBox]:
         found: list[BBox] = []

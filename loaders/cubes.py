@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     import pystac
     import xarray
 
-__all__ = ["GDAL_SETTINGS", "check_sizes", "gdal_settings", "load"]
+__all__ = ["GDAL_SETTINGS", "check_objects", "gdal_settings", "load"]
 
 # Each megabyte of cache is held by every process that reads; GDAL's own default is 5 % of the machine's memory.
 CACHE_MB = 256
-_HEADS = 16
+_PEEKERS = 16
+_TEXTS = frozenset([b"<", b"{", b"["])
+_BOM = b"\xef\xbb\xbf"
 
 GDAL_SETTINGS: Mapping[str, Any] = {
     "GDAL_CACHEMAX": CACHE_MB,
@@ -65,22 +67,22 @@ def load(
     if url.startswith("memory:"):
         raise InvalidInput("GDAL cannot read a catalog in memory.", hint="Pull it into a folder, or copy the catalog.")
     try:
-        import rasterio
         from odc.stac import load as load_items
+
+        from loaders.gdal_reader import SettledDriver
     except ImportError as error:
         raise InvalidInput(
             f"to_xarray needs odc-stac and rasterio ({error}).", hint="Install them: pip install 'stacpin[xarray]'"
         ) from error
     try:
-        with rasterio.Env(**gdal_settings(url)):
-            return load_items(items, bands=bands, **options)
+        return load_items(items, bands=bands, **{"driver": SettledDriver(gdal_settings(url)), **options})
     except ValueError as error:
         known = ", ".join(sorted({key for item in items[:100] for key in item.assets}))
         raise InvalidInput(f"The items cannot be loaded: {error}.", hint=f"Assets of these items: {known}.") from error
 
 
-def check_sizes(source: PinSource, rows: Iterable[Row], keys: frozenset[str] | None) -> None:
-    """Prove of each asset that is about to be read that it is there in its full size, without reading it.
+def check_objects(source: PinSource, rows: Sequence[Row], bands: str | Sequence[str] | None) -> None:
+    """Prove of each object that may be about to be read that it is there in its full size, and no text.
 
     A windowed read cannot prove more: ``verify`` and ``pull`` prove every byte.
 
@@ -88,11 +90,23 @@ def check_sizes(source: PinSource, rows: Iterable[Row], keys: frozenset[str] | N
     ------
     Integrity
         If one is missing or has another size; it is named.
+    InvalidInput
+        If one is XML or JSON, whatever its name: to GDAL those are a VRT or a service, which may lead to any file of
+        this computer and to any address.
     """
+    keys = _keys_of(rows, bands)
     wanted: dict[str, AssetRef] = {}
     for row in rows:
-        wanted |= {asset.href: asset for asset in row.assets if keys is None or asset.key in keys}
-    for asset, size in windowed(lambda each: (each, source.size(each)), wanted.values(), _HEADS):
+        rasters = {key for key, asset in row.parse()["assets"].items() if _may_be_raster(asset)}
+        found = (asset for asset in row.assets if asset.key in rasters and (keys is None or asset.key in keys))
+        wanted.update((asset.href, asset) for asset in found)
+    for asset, peek in windowed(lambda each: (each, source.peek(each)), wanted.values(), _PEEKERS):
+        size = peek.size if peek is not None else None
+        if peek is not None and peek.start.removeprefix(_BOM).lstrip()[:1] in _TEXTS:
+            raise InvalidInput(
+                f"{asset.href} ({asset.key}) is a text that could lead GDAL anywhere, not a raster.",
+                hint="Name the bands that are rasters.",
+            )
         if size != asset.size:
             kind = "missing" if size is None else "truncated" if size < asset.size else "altered"
             raise Integrity(
@@ -102,7 +116,7 @@ def check_sizes(source: PinSource, rows: Iterable[Row], keys: frozenset[str] | N
             )
 
 
-def keys_of(rows: Iterable[Row], bands: str | Sequence[str] | None) -> frozenset[str] | None:
+def _keys_of(rows: Iterable[Row], bands: str | Sequence[str] | None) -> frozenset[str] | None:
     """The keys of the assets that some bands may be read from; None for all, also if a band is not an asset's key."""
     if bands is None:
         return None
@@ -110,3 +124,9 @@ def keys_of(rows: Iterable[Row], bands: str | Sequence[str] | None) -> frozenset
     known = {asset.key for row in rows for asset in row.assets}
     # odc-stac also takes names of bands within an asset ("asset.band", a common name): then every asset is checked.
     return wanted if wanted <= known else None
+
+
+def _may_be_raster(asset: Mapping[str, Any]) -> bool:
+    """Whether odc-stac may hand an asset to GDAL: it goes by the media type, without one by role or name."""
+    kind = str(asset.get("type") or "image/").lower()
+    return kind.startswith("image/") or any(word in kind for word in ("hdf", "netcdf", "zarr"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from loaders.remote import HttpReader
+from loaders.source import Peek, peek_store
 from versioning.errors import InvalidInput, StacpinError
 from versioning.store import Store, open_store
 
@@ -30,12 +31,9 @@ class Elsewhere:
         store, path = self._place(href)
         return store.stream(path)
 
-    def size(self, href: str) -> int | None:
-        """The size, or None if nothing is there."""
-        if _is_http(href):
-            return self._http.size(href)
-        store, path = self._place(href)
-        return store.size(path)
+    def peek(self, href: str) -> Peek | None:
+        """The size and the first bytes, or None if nothing is there."""
+        return self._http.peek(href) if _is_http(href) else peek_store(*self._place(href))
 
     def _place(self, href: str) -> tuple[Store, str]:
         parts = urlsplit(href)

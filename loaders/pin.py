@@ -268,7 +268,7 @@ class Pin:
 
         rows = list(self.source.rows(_query(ids=ids, bbox=bbox, datetime=datetime, filter=filter)))
         items = [self._item(row) for row in rows]
-        cubes.check_sizes(self.source, rows, cubes.keys_of(rows, bands))
+        cubes.check_objects(self.source, rows, bands)
         wanted = {"resolution": resolution, "crs": crs, "bbox": None if bbox is None else tuple(bbox), "chunks": chunks}
         given = {key: value for key, value in wanted.items() if value is not None}
         return cubes.load(items, url=self.source.url, bands=bands, options={**given, **options})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from loaders.source import PEEKED, Peek
 from versioning.errors import (
     Conflict,
     Expired,
@@ -56,11 +57,13 @@ class HttpReader:
             except ValueError as error:
                 raise StorageUnavailable(f"{url} did not answer with JSON.", hint="Is it a STAC API's URL?") from error
 
-    def size(self, url: str) -> int | None:
-        """The size of what is at a URL, or None if there is nothing."""
+    def peek(self, url: str) -> Peek | None:
+        """The size of what is at a URL and its first bytes, in one request; None if there is nothing."""
         try:
-            with self._asked(url, head=True) as response:
-                return int(response.headers["Content-Length"])
+            with self._asked(url, headers={"Range": f"bytes=0-{PEEKED - 1}"}) as response:
+                # A server without ranges answers 200 and begins with all of it.
+                total = response.headers.get("Content-Range") or response.headers["Content-Length"]
+                return Peek(int(total.rpartition("/")[2]), next(response.iter_content(PEEKED), b""))
         except NotFound:
             return None
         except (KeyError, ValueError) as error:
@@ -73,16 +76,18 @@ class HttpReader:
                 yield memoryview(block)
 
     @contextmanager
-    def _asked(self, url: str, *, params: dict[str, str] | None = None, head: bool = False) -> Iterator[Response]:
+    def _asked(
+        self, url: str, *, params: dict[str, str] | None = None, headers: dict[str, str] | None = None
+    ) -> Iterator[Response]:
         import requests
 
         session = self._session()
         try:
             with session.request(
-                "HEAD" if head else "GET", url, params=params, timeout=_TIMEOUT, stream=True, allow_redirects=True
+                "GET", url, params=params, headers=headers, timeout=_TIMEOUT, stream=True, allow_redirects=True
             ) as response:
                 if not response.ok:
-                    raise http_error(url, response.status_code, "" if head else response.text)
+                    raise http_error(url, response.status_code, response.text)
                 yield response
         except requests.RequestException as error:
             raise StorageUnavailable(

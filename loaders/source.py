@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from versioning.events import Listener, silent
 from versioning.records import Statistics
 from versioning.rows import AssetRef, BBox, Row
+from versioning.store import Store
 from versioning.verify import VerifyReport
 
 if TYPE_CHECKING:
     from catalog.query import Query
 
-__all__ = ["PinFacts", "PinSource"]
+__all__ = ["PEEKED", "Peek", "PinFacts", "PinSource", "peek_store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,16 @@ class PinFacts:
     def collection_id(self) -> str:
         """The STAC collection id."""
         return f"{self.dataset}--v{self.number}"
+
+
+class Peek(NamedTuple):
+    """What can be known of an object without reading it: its size in bytes, and its first 16."""
+
+    size: int
+    start: bytes
+
+
+PEEKED = 16
 
 
 class PinSource(Protocol):
@@ -86,8 +97,8 @@ class PinSource(Protocol):
         """The bytes of an asset, not proven; NotFound if they are missing."""
         ...
 
-    def size(self, asset: AssetRef) -> int | None:
-        """The size of an asset where it lies, without reading it; None if it is missing."""
+    def peek(self, asset: AssetRef) -> Peek | None:
+        """The size of an asset where it lies, and how it begins; None if it is missing."""
         ...
 
     def boxes(self, limit: int) -> list[BBox]:
@@ -101,3 +112,9 @@ class PinSource(Protocol):
     def verify(self, *, on_event: Listener = silent) -> VerifyReport:
         """Prove every byte of the version where it lies."""
         ...
+
+
+def peek_store(store: Store, path: str) -> Peek | None:
+    """What a store tells of an object."""
+    size = store.size(path)
+    return None if size is None else Peek(size, store.get_range(path, 0, min(size, PEEKED)))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from loader_servers import api_of
+from s3 import s3_server  # noqa: F401 - a fixture of this folder
 
 from catalog.assets import opaque_asset, raster_asset
 from catalog.items import build_item

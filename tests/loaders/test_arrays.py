@@ -5,13 +5,16 @@ import os
 import numpy as np
 import pytest
 import rasterio
-from conftest import PIXEL, SIDE
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from loaders import open as open_pin
 from loaders.cubes import CACHE_MB, gdal_settings
+from versioning.commit import commit
 from versioning.errors import Integrity, InvalidInput
+from versioning.store import open_store
+
+PIXEL, SIDE = 10.0, 512  # as conftest makes them
 
 # odc-geo and rasterio use what newer affine and shapely announce as deprecated.
 pytestmark = [
@@ -96,6 +99,50 @@ class TestWhatAReadProves:
         assert caught.value.kind == how
         assert pin.to_xarray(["nir"], chunks={}).sizes["time"] == 3
 
+    @pytest.mark.parametrize("named", [True, False])
+    @pytest.mark.parametrize(
+        "text", ['<VRTDataset rasterXSize="1"/>', "\ufeff  <GDAL_WMS/>", '{"type": "FeatureCollection"}']
+    )
+    def test_a_text_that_says_it_is_a_raster_is_refused(self, fields, own_place, text, named):
+        """A VRT among the objects, which GDAL would follow to any file and any address."""
+        catalog = fields.catalog
+        item = catalog.resolve("fields").item("r0c0")
+        ref = catalog.objects.put_bytes(text.encode(), ".tif")
+        item["assets"]["red"] |= {"href": ref.href, "file:checksum": ref.checksum, "file:size": ref.size}
+        item["assets"]["red"]["pin:digest"] = f"r1:{ref.sha256.hex()}"
+        commit(catalog.dataset("fields"), items=[item], message="m", author="a")
+        with pytest.raises(InvalidInput, match="could lead GDAL anywhere"):
+            open_pin(own_place, "fields").to_xarray(["red"] if named else None, ids=["r0c0"], groupby="id")
+
+    def test_labels_beside_rasters_are_left_alone(self, fields):
+        catalog = fields.catalog
+        item = catalog.resolve("fields").item("r0c0")
+        ref = catalog.objects.put_bytes(b'{"type": "FeatureCollection", "features": []}', ".geojson")
+        item["assets"]["notes"] |= {"href": ref.href, "file:checksum": ref.checksum, "file:size": ref.size}
+        item["assets"]["notes"] |= {"pin:digest": f"b1:{ref.sha256.hex()}", "type": "application/geo+json"}
+        commit(catalog.dataset("fields"), items=[item], message="m", author="a")
+        assert set(open_pin(fields.url, "fields").to_xarray(ids=["r0c0"], chunks={}).data_vars) == {"red", "nir"}
+
+
+class TestOnS3:
+    def test_open_pull_and_read(self, fields_template, s3_server, monkeypatch, tmp_path):
+        import obstore
+
+        for key, value in s3_server.environment.items():
+            monkeypatch.setenv(key, value)
+        url = f"{s3_server.new_bucket()}/catalog"
+        remote = open_store(url)
+        for path in fields_template.root.rglob("*.*"):
+            if path.is_file():
+                obstore.put(remote._inner, path.relative_to(fields_template.root).as_posix(), path.read_bytes())
+        pin = open_pin(url, "fields@v2")
+        assert pin.digest == open_pin(fields_template.url, "fields@v2").digest
+        assert pin.item("r0c0").assets["red"].href.startswith(f"{url}/objects/")
+        pin.pull(tmp_path / "out")
+        assert pin.verify(tmp_path / "out").ok
+        found = pin.to_xarray(["red"], ids=["r0c0"], chunks={})
+        np.testing.assert_array_equal(found.red.compute().values[0], full(fields_template, "r0c0", "red"))
+
 
 class TestSettings:
     def test_the_cache_is_bounded(self):
@@ -127,7 +174,6 @@ def test_real_data_from_end_to_end(shared_data, tmp_path):
     from catalog.items import build_item
     from catalog.raster_digest import raster_digest
     from versioning.catalog import Catalog
-    from versioning.commit import commit
 
     folder = shared_data / "imagery" / "landsat-pucallpa-peru"
     catalog = Catalog.create(str(tmp_path / "catalog"))
