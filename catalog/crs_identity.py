@@ -1,42 +1,57 @@
-"""What a CRS is, told apart from how it is written: an authority code, or else normalised PROJJSON.
+"""What a CRS is, told apart from how it is written: a code, or else its normal form. For rasters and vectors alike.
 
-Identity, as the raster digest (scheme ``r1:``) hashes it:
+The identity of a CRS is a string such as ``EPSG:32618``, or a JSON object. It is what the raster digest (scheme
+``r1:``) and the vector digest (scheme ``v1:``, as text: `crs_name`) hash, and what ``proj:code`` says. The CRS is read
+by PROJ as pyproj has it, whatever it was written in (WKT 1 of GDAL or ESRI, WKT 2, PROJJSON, GeoKeys, a PROJ string, a
+URN); then the first of these that applies is its identity:
 
-1. If the CRS carries an authority code at its root, or PROJ finds one, *and* the CRS of that code has the same
-   parameters (PROJ's own comparison), the identity is the string ``AUTHORITY:CODE``, as in ``EPSG:32618``. A code whose
-   parameters differ is a lie and is not used.
-2. Data axes of a raster are always x, y, so a CRS that differs from an EPSG one by axis order only takes the latter's
-   code: ``OGC:CRS84`` is ``EPSG:4326``, ``OGC:CRS83`` is ``EPSG:4269``, ``OGC:CRS27`` is ``EPSG:4267``.
-3. Otherwise it is a JSON object made from PROJJSON by these rules, recursively:
+1. **The table.** The code that ``catalog/crs_codes.txt`` has for the key of its normal form (`catalog.crs_normal`). A
+   key is the first 16 hexadecimal digits of the sha256 of the form's canonical JSON (RFC 8785). The table is part of
+   the format and frozen. It was made from the EPSG, OGC, ESRI and IAU_2015 codes of PROJ 9.5.1 (EPSG 11.022), with one
+   code for each form: EPSG before OGC, ESRI and IAU_2015, valid before deprecated, then the highest number of projected
+   CRSs of EPSG and the lowest of all others. So codes that differ by axis order, name or area of use only are one:
+   OGC:CRS84 is EPSG:4326, EPSG:3044 is EPSG:25832, ESRI:102100 is EPSG:3857. What a file claims does not count here,
+   and a code whose parameters differ from the file's is not believed.
+2. **A claim that holds.** The code at the CRS's root, or at its source's if it is bound (TOWGS84), of those four
+   authorities, if PROJ knows it and the CRS of that code has an equal normal form, or is equivalent in PROJ's own
+   comparison but for axis order (it knows other names of datums). If the table has a code for that CRS's form, it is
+   that one. This serves codes that are newer than the table.
+3. **What PROJ recognises.** Of the codes in the table that PROJ names as candidates for a CRS with a known datum (for
+   ESRI's spellings of names), the first in the order of rule 1 that is equivalent in the same sense.
+4. **The normal form** itself. In that of a compound CRS, each component is replaced by its own identity.
 
-   - names, ids, scopes, areas, bounding boxes, usages, remarks, ``$schema`` and accuracies are dropped, but datums keep
-     their name in lower case with only ``a-z0-9`` and without a last ``ensemble`` (empty where it begins with
-     ``unknown``, ``unnamed`` or ``notspecified``); methods and parameters keep their EPSG
-     code as ``EPSG:9807`` or, without one, their name treated in the same way;
-   - an ellipsoid becomes ``[a, 1/f]`` (0 for a sphere);
-   - a coordinate system becomes the sorted list of its axes' ``[direction, unit factor]``;
-   - parameters become a list of ``[name, value]`` sorted by name, values in SI units (radians, metres, 1);
-   - every number becomes a string with 12 significant digits (C's ``%.12g``), so that noise in the last digits of a
-     parameter that went through WKT, GeoKeys or PROJ strings is not a difference.
+Data axes are x, y (east or longitude first) in every format that is read, so axis order is no part of a CRS. A third
+axis is: EPSG:4979 is not EPSG:4326, since it says what the heights of a DEM mean; `catalog.vector_crs` has a rule of
+its own for labels. A compound CRS is not its horizontal part. A bound CRS is its source, unless that has an unknown
+datum.
+
+What depends on PROJ's version: how text is read (names of datums above all), and rules 2 and 3, which serve what the
+table has not. A CRS that the table has, in its usual spellings, keeps its identity whatever PROJ learns. rasterio and
+pyogrio bring PROJ libraries of their own; what they read is handed to pyproj's, as PROJJSON or WKT, so that one
+decides.
 """
 
 from __future__ import annotations
 
 import json
-import math
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rfc8785
+
+from catalog.crs_normal import normal_form, normal_key
 from versioning.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import pyproj
     from rasterio.crs import CRS
 
-__all__ = ["crs_identity", "parse_crs"]
+__all__ = ["crs_identity", "crs_name", "parse_crs"]
 
-_SAME_BUT_AXIS_ORDER = {"OGC:CRS84": "EPSG:4326", "OGC:CRS83": "EPSG:4269", "OGC:CRS27": "EPSG:4267"}
-_UNITS = {"metre": 1.0, "degree": math.pi / 180, "unity": 1.0, "radian": 1.0}
-_CRS_KEYS = ("base_crs", "source_crs", "target_crs")
-_NO_NAMES = ("unknown", "unnamed", "notspecified")
+_AUTHORITIES = ("EPSG", "OGC", "ESRI", "IAU_2015")
+_CODES = Path(__file__).with_name("crs_codes.txt")
+_LEAST_CONFIDENCE = 50  # PROJ's word for "same but for the datum's name" is 60; each candidate is compared anyway
 _LONGEST_DEFINITION = 100_000
 
 
@@ -71,116 +86,120 @@ def parse_crs(text: str, *, what: str = "the CRS") -> CRS:
     return crs
 
 
-def crs_identity(crs: CRS) -> str | dict[str, Any]:
+def crs_identity(crs: CRS | pyproj.CRS) -> str | dict[str, Any]:
     """The identity of a CRS as this module's docstring defines it.
 
     Parameters
     ----------
-    crs : rasterio.crs.CRS
+    crs : rasterio.crs.CRS or pyproj.CRS
         Any CRS that is not empty.
 
     Returns
     -------
     str or dict
-        ``AUTHORITY:CODE``, or the normalised PROJJSON object.
+        ``AUTHORITY:CODE``, or the normal form.
+
+    Raises
+    ------
+    InvalidInput
+        If pyproj cannot read what rasterio has read.
     """
-    projjson = crs.to_dict(projjson=True)
-    code = _verified_code(crs, projjson)
-    return _SAME_BUT_AXIS_ORDER.get(code, code) if code else _normalised(projjson)
+    name = crs_name(crs)
+    return json.loads(name) if name.startswith("{") else name
 
 
-def _verified_code(crs: CRS, projjson: dict[str, Any]) -> str | None:
-    from rasterio.errors import CRSError
+def crs_name(crs: CRS | pyproj.CRS) -> str:
+    """The identity as text: ``AUTHORITY:CODE``, or the canonical JSON (RFC 8785) of the normal form.
 
+    Parameters
+    ----------
+    crs : rasterio.crs.CRS or pyproj.CRS
+        Any CRS that is not empty.
+
+    Raises
+    ------
+    InvalidInput
+        As `crs_identity`.
+    """
+    if hasattr(crs, "to_json"):  # pyproj's; rasterio's has to_dict, and is not imported for the question
+        return _name(crs.to_json(), "")  # type: ignore[union-attr]
+    return _name(json.dumps(crs.to_dict(projjson=True), sort_keys=True), crs.to_wkt(version="WKT2_2019"))
+
+
+@lru_cache(maxsize=256)
+def _name(projjson: str, otherwise: str) -> str:
+    identity = _identity(_read(projjson, otherwise))
+    return identity if isinstance(identity, str) else rfc8785.dumps(identity).decode()
+
+
+def _read(*definitions: str) -> pyproj.CRS:
+    """The CRS by pyproj, from the first definition that its PROJ (often older than rasterio's) understands."""
+    from pyproj import CRS
+    from pyproj.exceptions import ProjError
+
+    for definition in definitions:
+        try:
+            return CRS.from_user_input(definition)
+        except (ProjError, ValueError, TypeError):
+            continue
+    raise InvalidInput(f"PROJ cannot read the CRS {definitions[-1][:200]!r}.", kind="unknown-crs")
+
+
+def _identity(crs: pyproj.CRS) -> str | dict[str, Any]:
+    while crs.is_bound and crs.source_crs is not None and _datum_is_known(crs):
+        crs = crs.source_crs
+    projjson = crs.to_json_dict()
+    normal = normal_form(projjson)
+    code = _table().get(normal_key(normal)) or _claim(crs, projjson, normal) or _recognised(crs, normal)
+    if code is None and "components" in normal:
+        return normal | {"components": [_identity(component) for component in crs.sub_crs_list]}
+    return code or normal
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, str]:
+    lines = _CODES.read_text("ascii").splitlines()
+    return {line[:16]: line[17:] for line in lines if not line.startswith("#")}
+
+
+@lru_cache(maxsize=1)
+def _order() -> dict[str, int]:
+    return {code: place for place, code in enumerate(_table().values())}
+
+
+def _datum_is_known(crs: pyproj.CRS) -> bool:
+    normal = normal_form(crs.to_json_dict())
+    return normal.get("base", normal).get("datum", {}).get("name") != ""
+
+
+def _claim(crs: pyproj.CRS, projjson: dict[str, Any], normal: dict[str, Any]) -> str | None:
     identifier = projjson.get("id") or {}
-    # 70 is what PROJ gives for equal parameters under another name, e.g. "+proj=utm +zone=18 +datum=WGS84"; a GeoTIFF
-    # made from that carries EPSG:32618, so both must get the code.
-    authority = identifier.get("authority")
+    authority, code = identifier.get("authority"), identifier.get("code")
     if authority == "IAU" and "version" in identifier:
         authority = f"IAU_{identifier['version']}"  # as PROJ's own look-up calls it
-    found = (authority, identifier.get("code")), crs.to_authority(confidence_threshold=70)
-    for authority, code in (pair for pair in found if pair and pair[0] and pair[1] is not None):
-        try:
-            if type(crs).from_authority(authority, str(code)) == crs:
-                return f"{authority}:{code}"
-        except CRSError:
-            continue
-    return None
+    return _checked(crs, normal, str(authority), str(code))
 
 
-def _number(value: float) -> str:
-    return format(value + 0.0, ".12g")
+def _checked(crs: pyproj.CRS, normal: dict[str, Any], authority: str, code: str) -> str | None:
+    """The table's code for the CRS of a code, or that code, if it is the same CRS; None if it is not."""
+    from pyproj import CRS
+    from pyproj.exceptions import ProjError
+
+    if authority not in _AUTHORITIES:
+        return None
+    try:
+        named = CRS.from_authority(authority, code)
+    except ProjError:
+        return None
+    form = normal_form(named.to_json_dict())
+    if form != normal and not crs.equals(named, ignore_axis_order=True):
+        return None
+    return _table().get(normal_key(form), f"{authority}:{code}")
 
 
-def _plain(name: str) -> str:
-    plain = "".join(c for c in name.lower() if c.isascii() and c.isalnum())
-    return plain.removesuffix("ensemble")
-
-
-def _factor(unit: Any) -> float:
-    if isinstance(unit, dict):
-        return float(unit["conversion_factor"])
-    return _UNITS[unit]
-
-
-def _measure(value: Any, unit: Any = None) -> float:
-    if isinstance(value, dict):
-        return float(value["value"]) * _factor(value.get("unit", "unity"))
-    return float(value) * (_factor(unit) if unit is not None else 1.0)
-
-
-def _named(thing: dict[str, Any]) -> str:
-    identifier = thing.get("id")
-    return f"{identifier['authority']}:{identifier['code']}" if identifier else _plain(thing["name"])
-
-
-def _ellipsoid(ellipsoid: dict[str, Any]) -> list[str]:
-    if "radius" in ellipsoid:
-        return [_number(_measure(ellipsoid["radius"])), "0"]
-    a = _measure(ellipsoid["semi_major_axis"])
-    if "inverse_flattening" in ellipsoid:
-        return [_number(a), _number(_measure(ellipsoid["inverse_flattening"]))]
-    b = _measure(ellipsoid["semi_minor_axis"])
-    return [_number(a), _number(a / (a - b)) if a != b else "0"]
-
-
-def _datum(datum: dict[str, Any]) -> dict[str, Any]:
-    name = _plain(datum["name"])
-    out: dict[str, Any] = {"name": "" if name.startswith(_NO_NAMES) else name}
-    if "ellipsoid" in datum:
-        out["ellipsoid"] = _ellipsoid(datum["ellipsoid"])
-    meridian = datum.get("prime_meridian", {}).get("longitude", 0)
-    out["prime_meridian"] = _number(_measure(meridian, None if isinstance(meridian, dict) else "degree"))
-    return out
-
-
-def _operation(operation: dict[str, Any]) -> dict[str, Any]:
-    parameters = operation.get("parameters", [])
-    values = [[_named(p), _number(_measure(p["value"], p.get("unit")))] for p in parameters if not _is_text(p["value"])]
-    return {"method": _named(operation["method"]), "parameters": sorted(values)}
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)  # names of grid files: a matter of the transformation, not of the CRS
-
-
-def _normalised(node: dict[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {"type": node["type"]}
-    for key in ("datum", "datum_ensemble"):
-        if key in node:
-            out["datum"] = _datum(node[key])
-    for key in ("conversion", "transformation"):
-        if key in node:
-            out[key] = _operation(node[key])
-    for key in _CRS_KEYS:
-        if key in node:
-            out[key] = _normalised(node[key])
-    if "components" in node:
-        out["components"] = [_normalised(component) for component in node["components"]]
-    if "coordinate_system" in node:
-        system = node["coordinate_system"]
-        axes = [[a["direction"], _number(_factor(a.get("unit", "unity")))] for a in system["axis"]]
-        out["axes"] = sorted(axes)
-    if set(out) == {"type"}:  # a kind of CRS that these rules do not know: its own text is better than a collision
-        out["text"] = json.dumps(node, sort_keys=True)
-    return out
+def _recognised(crs: pyproj.CRS, normal: dict[str, Any]) -> str | None:
+    if not _datum_is_known(crs):
+        return None
+    found = {_checked(crs, normal, each.auth_name, each.code) for each in crs.list_authority(None, _LEAST_CONFIDENCE)}
+    order = _order()
+    return min((code for code in found if code in order), key=order.__getitem__, default=None)  # type: ignore[arg-type]

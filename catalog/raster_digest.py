@@ -35,8 +35,8 @@ object. Every number that is not a small count is a string, so that no JSON libr
     long_off, height_off, line_scale, samp_scale, lat_scale, long_scale, height_scale, then the 20 coefficients each of
     line_num, line_den, samp_num, samp_den.
 ``crs``
-    The identity that `catalog.crs_identity` defines, of the file's CRS or else of the declared one; null if only GCPs
-    or RPCs place the raster.
+    The identity that `catalog.crs_identity` defines (a string such as ``EPSG:32618``, or an object; the same as of
+    vectors), of the file's CRS or else of the declared one; null if only GCPs or RPCs place the raster.
 ``transform``
     The geotransform as six ``float.hex`` strings, in GDAL's order: x origin, column's dx, row's dx, y origin, column's
     dy, row's dy. It is the one that GDAL gives, in which the origin is the outer corner of the first pixel also where

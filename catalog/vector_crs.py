@@ -1,19 +1,21 @@
-"""Coordinate reference systems of vector files: one name for each, whatever text a file used for it.
+"""Coordinate reference systems of vector files: read from whatever text a file used, compared by their identity.
 
-A CRS is named by its authority code (``EPSG:32616``), or, where PROJ's database knows none, by its PROJJSON without
-the members that describe and do not define (ids, usages, remarks), as JSON with sorted keys. ``OGC:CRS84`` and
-``EPSG:4326`` are one CRS here, since coordinates are x, y (longitude, latitude) in every format that is read, and so is
-``EPSG:4979``, its form with heights.
+What a CRS is, is defined in `catalog.crs_identity`, for rasters and vectors alike. Vectors add one rule: EPSG:4979, WGS
+84 with heights, is EPSG:4326. GeoJSON is WGS 84 by its standard, with and without heights (RFC 7946, section 4); GDAL
+calls it EPSG:4979 as soon as one feature has a height, and writes that to the other formats. Each geometry says itself
+whether it has heights, so the pair differs in nothing that x and y, or the count of dimensions, mean. No other
+three-dimensional or compound CRS is flattened: no format writes them by itself, so who has one has meant it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from catalog.crs_identity import crs_name
 from versioning.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -21,29 +23,33 @@ if TYPE_CHECKING:
 
 __all__ = ["WGS84", "Crs", "geojson_crs_name", "parse_crs", "projjson", "to_pyproj"]
 
-_SAME = {
-    "OGC:CRS84": "EPSG:4326",
-    "OGC:CRS83": "EPSG:4269",
-    "OGC:CRS27": "EPSG:4267",
-    # GDAL calls GeoJSON with heights EPSG:4979; RFC 7946 has one CRS for both, and z says itself whether it is there
-    "OGC:CRS84h": "EPSG:4326",
-    "OGC:CRS84H": "EPSG:4326",
-    "EPSG:4979": "EPSG:4326",
-}
+_SAME = {"EPSG:4979": "EPSG:4326"}
 _DESCRIBING = frozenset({"id", "ids", "usages", "scope", "area", "bbox", "remarks", "$schema", "vertical_extent"})
 _URN = re.compile(r"^(?:urn:(?:ogc|x-ogc):def:crs:)?([A-Za-z]+):(?:[0-9.]*:)?([A-Za-z0-9]+)$")
+_LONGEST_DEFINITION = 100_000  # cut there, text that is longer is no CRS
 _HINT = "Declare it in the recipe, for example `crs: EPSG:32616`."
 
 
 @dataclass(frozen=True, slots=True)
 class Crs:
-    """A CRS by its name (an authority code or normalised PROJJSON) and whether its units are degrees."""
+    """A CRS; equal to another if their identities are equal.
 
-    name: str
-    degrees: bool
+    Attributes
+    ----------
+    identity
+        Its identity as text, as `catalog.crs_identity.crs_name` gives it and the digest counts it.
+    degrees
+        Whether its horizontal units are degrees.
+    name
+        The same code, or PROJJSON where there is none: for people, other programs and PROJ.
+    """
+
+    identity: str
+    degrees: bool = field(compare=False)
+    name: str = field(compare=False)
 
 
-WGS84 = Crs("EPSG:4326", degrees=True)
+WGS84 = Crs("EPSG:4326", degrees=True, name="EPSG:4326")
 
 
 def parse_crs(value: str | int | dict[str, Any] | Crs, where: str) -> Crs:
@@ -80,18 +86,18 @@ def _parse(text: str, where: str) -> Crs:
     if text in {"OGC:CRS84", "EPSG:4326"}:
         return WGS84
     try:
-        crs = CRS.from_user_input(text)
-        authority = crs.to_authority(min_confidence=90)
+        crs = CRS.from_user_input(text[:_LONGEST_DEFINITION])
         definition = crs.to_json_dict()
     except (ProjError, ValueError, TypeError) as error:
         raise InvalidInput(f"{where}: unknown CRS {text[:80]!r}.", hint=_HINT, kind="unknown-crs") from error
     if crs.is_engineering or crs.name.lower().startswith(("undefined", "unknown engineering")):
         raise InvalidInput(f"{where}: no CRS (only the place holder {crs.name!r}).", hint=_HINT, kind="missing-crs")
     degrees = all("degree" in axis.unit_name.lower() for axis in crs.axis_info[:2])
-    name = (
-        ":".join(authority) if authority else json.dumps(_defining(definition), sort_keys=True, separators=(",", ":"))
-    )
-    return Crs(_SAME.get(name, name), degrees=degrees)
+    identity = crs_name(crs)
+    identity = _SAME.get(identity, identity)
+    has_code = not identity.startswith("{")
+    name = identity if has_code else json.dumps(_defining(definition), sort_keys=True, separators=(",", ":"))
+    return Crs(identity, degrees, name)
 
 
 def _defining(value: Any) -> Any:

@@ -35,8 +35,9 @@ All numbers are big-endian. ``u32`` and ``u64`` are unsigned integers, ``i64`` a
      or ``{`` and is JSON (no duplicate keys, no NaN, at most 32 levels) counts as that JSON.
 5. **Feature digest** = sha256("stacpin feature v1" || 0x00 || u64 length of the geometry || geometry || properties).
 6. **Digest** = ``v1:`` and the hex sha256 of "stacpin vectors v1" || 0x00 || u32 length || CRS name || f64 p || u64
-   number of features || their digests in bytes order, each as often as it occurs. The CRS's name is that of
-   `catalog.vector_crs`.
+   number of features || their digests in bytes order, each as often as it occurs. The CRS's name is the UTF-8 of its
+   identity as text (`catalog.crs_identity`: a code such as ``EPSG:32616``, or canonical JSON), with EPSG:4979 as
+   EPSG:4326 (`catalog.vector_crs` says why).
 
 Row order, column order, empty columns, the layer's name, foreign members of GeoJSON and styles count as nothing.
 """
@@ -147,7 +148,7 @@ def feature_digest(geometry: bytes, properties: bytes) -> bytes:
 
 def digest_of_features(digests: bytes | bytearray, crs: Crs, step: float) -> str:
     """The digest of a set of features from theirs, joined in any order (6. of the definition)."""
-    name = crs.name.encode()
+    name = crs.identity.encode()
     total = hashlib.sha256(
         _VECTORS + struct.pack(">I", len(name)) + name + struct.pack(">dQ", step, len(digests) // 32)
     )

@@ -146,7 +146,9 @@ def to_labels(
         properties={column.name: _summary(column) for column in columns},
         footprint=None if footprint is None else shapely.geometry.mapping(footprint),
         kept=kept,
-        lineage={"step": "reproject", "from": original.crs.name, "to": wanted.name, "precision": step} if moved else {},
+        lineage={"step": "reproject", "from": original.crs.identity, "to": wanted.identity, "precision": step}
+        if moved
+        else {},
     )
 
 
