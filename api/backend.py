@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from threading import Lock
 from typing import Protocol
@@ -12,6 +13,7 @@ from catalog.query import Query
 from catalog.search import SearchPage, search
 from versioning.catalog import Catalog
 from versioning.dataset import Dataset
+from versioning.errors import NotFound
 from versioning.rows import Row
 from versioning.version import Version
 
@@ -59,6 +61,7 @@ class EmbeddedBackend:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._versions: LRUCache[str, Version] = LRUCache(_VERSIONS)
+        self._known: set[str] = set()
         self._lock = Lock()
 
     @property
@@ -72,10 +75,13 @@ class EmbeddedBackend:
 
     def dataset(self, dataset_id: str) -> Dataset:
         """A dataset with its history."""
-        dataset = self._catalog.dataset(dataset_id)
-        if dataset.head() == 0:
-            self._catalog.resolve(dataset_id)  # raises, and lists the datasets that there are
-        return dataset
+        # A catalog remembers every dataset that it was asked for; strangers shall not fill the memory with names.
+        if dataset_id not in self._known:
+            names = self._catalog.dataset_ids()
+            if dataset_id not in names:
+                raise _no_dataset(dataset_id, names)
+            self._known.add(dataset_id)
+        return self._catalog.dataset(dataset_id)
 
     def resolve(self, dataset_id: str, ref: str) -> Version:
         """The version that a reference means: asked of the store each time, so that what is new or retired shows."""
@@ -90,3 +96,12 @@ class EmbeddedBackend:
     def find(self, version: Version, item_id: str) -> Row | None:
         """One item of a version, or None."""
         return version.find(item_id)
+
+
+def _no_dataset(dataset_id: str, names: Sequence[str]) -> NotFound:
+    near = difflib.get_close_matches(dataset_id, names, n=1)
+    return NotFound(
+        f"There is no dataset {dataset_id!r}; datasets: {', '.join(names[:20]) or 'none'}.",
+        hint=f"Did you mean {near[0]}?" if near else None,
+        kind="no-such-dataset",
+    )

@@ -17,7 +17,7 @@ from fastapi.responses import Response
 from stac_fastapi.types.core import BaseCoreClient
 
 from api.backend import Backend
-from api.documents import collection_document, item_document, successors_of
+from api.documents import Successors, collection_document, item_document
 from api.fields import FieldSet
 from api.history import predecessor
 from api.params import SearchPostRequest
@@ -38,6 +38,7 @@ class CoreClient(BaseCoreClient):
 
     backend: Backend = attr.ib(kw_only=True)
     settings: ApiSettings = attr.ib(kw_only=True)
+    successors: Successors = attr.ib(factory=Successors, init=False)
 
     # -- the catalog
 
@@ -66,13 +67,12 @@ class CoreClient(BaseCoreClient):
             dataset = self.backend.dataset(dataset_id)
             latest = dataset.latest_number()
             numbers = range(dataset.head(), 0, -1) if versions == "all" else [latest] if latest else []
-            successors = successors_of(dataset)
             for number in numbers:
                 try:
                     version = self.backend.resolve(dataset_id, f"v{number}")
                 except Expired:
                     continue
-                documents.append(collection_document(version, urls, successors.get(number, ()), latest))
+                documents.append(collection_document(version, urls, self.successors.of(dataset, number), latest))
         here = urls.to("collections", params=[("versions", "all")] if versions == "all" else ())
         links = [link("self", here), link("root", urls.root())]
         if versions != "all":
@@ -93,7 +93,7 @@ class CoreClient(BaseCoreClient):
         """A version's collection, asked for by its own id or by another name."""
         urls = Urls.of(request)
         dataset = self.backend.dataset(version.dataset)
-        successors = successors_of(dataset).get(version.number, ())
+        successors = self.successors.of(dataset, version.number)
         canonical = asked == version.collection_id
         return reply(
             request,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 from api.fields import FieldSet
@@ -14,16 +15,28 @@ from versioning.dataset import Dataset
 from versioning.ids import split_collection_id
 from versioning.version import Version
 
-__all__ = ["collection_document", "item_document", "page_document", "successors_of"]
+__all__ = ["Successors", "collection_document", "item_document", "page_document"]
 
 
-def successors_of(dataset: Dataset) -> dict[int, list[int]]:
-    """For each version the versions that were made from it (RFC 5829)."""
-    found: dict[int, list[int]] = {}
-    for record in dataset.versions():
-        if record.parent is not None:
-            found.setdefault(record.parent, []).append(record.number)
-    return found
+class Successors:
+    """For each version the versions that were made from it (RFC 5829). A record is read once: it never changes."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._seen: dict[str, int] = {}
+        self._found: dict[str, dict[int, tuple[int, ...]]] = {}
+
+    def of(self, dataset: Dataset, number: int) -> tuple[int, ...]:
+        """The successors of one version, lowest first."""
+        head = dataset.head()
+        with self._lock:
+            found = self._found.setdefault(dataset.id, {})
+            for later in range(self._seen.get(dataset.id, 0) + 1, head + 1):
+                parent = dataset.record(later).parent
+                if parent is not None:
+                    found[parent] = (*found.get(parent, ()), later)
+                self._seen[dataset.id] = later
+            return found.get(number, ())
 
 
 def collection_document(version: Version, urls: Urls, successors: Sequence[int], latest: int) -> dict[str, Any]:

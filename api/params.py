@@ -196,7 +196,7 @@ class AssetsUri(CollectionUri):
     """GET /collections/{collection_id}/assets."""
 
 
-def refuse_unknown(request: Request) -> None:
+async def refuse_unknown(request: Request) -> None:
     """Refuse parameters that the route does not have, and those that are given twice: nothing is ever ignored.
 
     Raises

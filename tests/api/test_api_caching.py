@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from versioning.commit import Notes
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 
@@ -169,3 +173,46 @@ def test_cors_lets_pages_read_ranges_and_versions(client):
     preflight = client.options("/collections", headers=asked)
     assert preflight.status_code == 200
     assert "Range" in preflight.headers["access-control-allow-headers"]
+
+
+def test_predecessors_follow_parents_and_stop_at_what_is_expired(client_of, own_site):
+    def before(collection: str, item: str) -> str | None:
+        links = client.get(f"/collections/{collection}/items/{item}").json()["links"]
+        return next((link["href"].split("/")[4] for link in links if link["rel"] == "predecessor-version"), None)
+
+    client = client_of(own_site)
+    assert before("landcover--v3", "t01") == "landcover--v1"  # v2 has the same one
+    assert before("landcover--v3", "t02") is None  # always as it is
+    assert before("landcover--v3", "t05") is None  # new in v2
+    assert before("landcover--v1", "t01") is None
+    record = {"type": "expiry", "number": 1, "why": "old", "author": "t", "nonce": "n", "time": "2026-01-01T00:00:00Z"}
+    own_site.catalog.store.put_record("datasets/landcover/expired/00000001.json", json.dumps(record).encode())
+    assert before("landcover--v3", "t01") is None
+
+
+def test_branches_have_several_successors(client_of, own_site):
+    client = client_of(own_site)
+    dataset = own_site.catalog.dataset("landcover")
+    dataset.move("latest", 2, why="v3 is wrong", author="tester")
+    own_site.commit("landcover", remove=["t04"], base=dataset.version(2))
+    links = client.get("/collections/landcover--v2").json()["links"]
+    assert [link["href"].split("/")[-1] for link in links if link["rel"] == "successor-version"] == [
+        "landcover--v3",
+        "landcover--v4",
+    ]
+    assert client.get("/collections/landcover").json()["id"] == "landcover--v4"
+
+
+def test_queryables_come_from_summaries(client_of, own_site):
+    summaries = {
+        "eo:cloud_cover": {"minimum": 5, "maximum": 40},
+        "platform": ["a", "b"],
+        "gsd": [10, 30],
+        "odd": {"x": 1},
+    }
+    own_site.commit("landcover", remove=["t04"], notes=Notes(summaries=summaries))
+    found = client_of(own_site).get("/collections/landcover/queryables").json()["properties"]
+    assert found["eo:cloud_cover"]["type"] == "number"
+    assert found["platform"] == {"title": "platform", "type": "string", "enum": ["a", "b"]}
+    assert found["gsd"]["type"] == "number"
+    assert found["odd"] == {"title": "odd"}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import socket
+import subprocess
+import sys
+import time
 
 import httpx
 import numpy as np
@@ -100,3 +103,28 @@ def test_head_over_the_socket(server):
     answer = httpx.head(f"{server.url}/collections/landcover--v1/items")
     assert (answer.status_code, answer.content) == (200, b"")
     assert httpx.get(f"{server.url}/collections/landcover--v1/items").json()["numberMatched"] == 5
+
+
+def test_serve_listens_and_stops(site):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "from api.server import serve; from api.settings import ApiSettings; "
+        f"serve(ApiSettings(catalog={str(site.folder)!r}), port={port}, log_level='warning')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(200):
+            try:
+                assert httpx.get(f"http://127.0.0.1:{port}/").json()["title"] == "Test catalog"
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        else:
+            pytest.fail("the server did not answer")
+    finally:
+        process.terminate()
+        _, told = process.communicate(timeout=10)
+    assert told == ""
+    assert process.returncode in {0, -15}  # uvicorn ends in order, then lets the signal have its way
