@@ -68,7 +68,7 @@ def _run(words: list[str], output: Output) -> int:
     try:
         code = app(words, prog_name="stacpin", standalone_mode=False)
     except TyperException as error:
-        known = output.command in {command.name or "" for command in app.registered_commands}
+        known = output.command in {getattr(command.callback, "__name__", None) for command in app.registered_commands}
         help_of = f"stacpin {output.command}" if known else "stacpin"
         output.error(UsageError(error.format_message(), hint=f"See: {help_of} --help"))
         return 2

@@ -10,7 +10,7 @@ import typer
 from stacpin.cli.context import CatalogOption, catalog_url, output
 from versioning.errors import StorageUnavailable
 
-__all__ = ["register"]
+__all__ = ["free_port", "register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,13 +35,13 @@ def serve(
     url = catalog_url(catalog)
     title = Catalog.open(url).settings.title
     settings = ApiSettings(catalog=url, title=title, public_url=public_url)
-    free = _free_port(host, port)
+    free = free_port(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{free}"
     out.note(f"STAC API  {address}/\nbrowser   {address}/browser/\nstop with Ctrl-C")
     run(settings, host=host, port=free, log_level="warning")
 
 
-def _free_port(host: str, port: int) -> int:
+def free_port(host: str, port: int) -> int:
     """The port, or a free one for 0; an error that says so if it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -1,0 +1,51 @@
+# The two commands: make demo, make test. The rest is for those who work on stacpin: see CONTRIBUTING.md.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick lint format browser bench clean
+
+PORT ?= 8080
+SERVE ?= 1
+PYTEST_WORKERS ?= auto
+BIN := .venv/bin
+
+help: ## show this
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.synced ## make the environment from the lock file
+
+.venv/.synced: pyproject.toml uv.lock tools/setup.sh
+	@sh tools/setup.sh
+
+demo: setup ## the main job on real data, then API and STAC Browser (SERVE=0 ends after the job; PORT=8080)
+	@if [ "$(SERVE)" != 0 ]; then sh api/browser/build.sh || echo "going on without STAC Browser"; fi
+	@$(BIN)/python -m stacpin.demo --serve $(SERVE) --port $(PORT)
+
+test: setup ## all tests, with the coverage of the version store
+	@sh tools/test_packages.sh
+	@sh api/browser/build.sh || echo "STAC Browser is not built: its tests will be skipped"
+	$(BIN)/coverage erase
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --cov --cov-branch --cov-report=
+	$(BIN)/coverage report --include='versioning/*' --fail-under=95
+
+test-quick: setup ## all tests but those of servers and browsers
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not slow"
+
+lint: setup ## ruff, pyright, the import contract
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+browser: ## build STAC Browser from its npm package (needs Node 20)
+	sh api/browser/build.sh
+
+bench: setup ## the benchmarks that are quick
+	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
+
+clean: ## remove what was made here
+	rm -rf .venv .tools .demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache api/browser/dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""``python -m stacpin`` is the ``stacpin`` command."""
+
+from stacpin.cli import main
+
+main()

@@ -1,0 +1,167 @@
+"""The main job on real data, as a session that can be read: ``make demo``.
+
+Three versions of a dataset are made from ``examples/rocky-mountain``, searched at their pins over the STAC API, pulled
+and verified. The catalog stays in ``.demo/catalog``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from stacpin.cli import main as stacpin
+from stacpin.cli.serving import free_port
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "rocky-mountain"
+DATASET = "rocky-mountain"
+GLACIER = "G254331E40212N"
+
+
+def main() -> None:
+    """Run the demonstration."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--serve", default="1", help="0 ends after the job")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--folder", type=Path, default=Path(".demo"))
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder.resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    work = folder / "work"
+    shutil.copytree(EXAMPLE, work)
+    labels = folder / "later"
+    (work / "labels").rename(labels)
+    os.environ.setdefault("STACPIN_AUTHOR", "demo")
+    os.chdir(work)
+    _versions(work, labels)
+    _consume(folder)
+    _api(folder / "catalog", 0 if arguments.serve == "0" else arguments.port, stay=arguments.serve != "0")
+
+
+def _versions(work: Path, labels: Path) -> None:
+    _say("Version 1: Landsat bands and a DEM, from files in", "examples/rocky-mountain")
+    _run("ingest", "-m", "Landsat bands and elevation")
+    _say("The same files again:")
+    _run("ingest")
+    _say("Version 2: labels arrive.")
+    labels.rename(work / "labels")
+    _run("status")
+    _run("ingest", "-m", "Glaciers and the park boundary", "--tag", "v1.0.0")
+    _run("promote", f"{DATASET}@v2", "-m", "reviewed")
+    _say("Version 3: one glacier is moved to where it is; red.tif is re-saved with other tags and compression,")
+    _say("so its bytes differ and its pixels do not.")
+    _move_glacier(work / "labels" / "colorado-glaciers.geojson")
+    _resave(work / "imagery" / "red.tif")
+    _run("ingest", "-m", "Correct the position of one glacier")
+    _say("What changed? One feature. The re-saved band is no change.")
+    _run("diff", f"{DATASET}@v2", f"{DATASET}@v3")
+
+
+def _consume(folder: Path) -> None:
+    _run("log", DATASET)
+    _say("A pin resolves to the exact, verified asset set.")
+    _run("resolve", f"{DATASET}@stable", DATASET)
+    _run("search", f"{DATASET}@v2", "--bbox", "-106,40.1,-105.4,40.6", "--filter", "constellation = 'landsat'")
+    _run("pull", f"{DATASET}@stable", str(folder / "pulled"))
+    _run("verify", str(folder / "pulled"))
+    _run("verify", f"{DATASET}@v3")
+    _run("lock", f"{DATASET}@stable")
+
+
+def _api(catalog: Path, port: int, *, stay: bool) -> None:
+    import pystac_client
+    import rasterio
+
+    with _server(catalog, port) as (address, server):
+        _say(f"The same over the STAC API at {address}")
+        client = pystac_client.Client.open(address)
+        for pin in ("v1", "v2", "v3"):
+            found = client.search(collections=[f"{DATASET}--{pin}"], bbox=[-106, 40.1, -105.4, 40.6])
+            _say(f"  {DATASET}--{pin}: {', '.join(sorted(item.id for item in found.items()))}")
+        item = client.get_collection(f"{DATASET}--v1").get_item("rmnp-landsat")
+        if item is None:
+            sys.exit("the API does not give the item")
+        with rasterio.open(f"/vsicurl/{item.assets['red'].href}") as band:
+            _say(f"  GDAL reads {item.id}/red through the API: {band.width} x {band.height}, {band.crs}")
+        if not stay:
+            return
+        _say("")
+        _say(f"STAC API:     {address}/")
+        _say(f"STAC Browser: {address}/browser/")
+        _say(f"catalog:      {catalog}")
+        _say("Stop with Ctrl-C.")
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            _say("stopped")
+
+
+@contextmanager
+def _server(catalog: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """``stacpin serve`` in a process of its own: GDAL holds the interpreter while it waits for an answer."""
+    chosen = free_port("127.0.0.1", port)
+    address = f"http://127.0.0.1:{chosen}"
+    command = [sys.executable, "-m", "stacpin", "--quiet", "-C", str(catalog), "serve", "--port", str(chosen)]
+    process = subprocess.Popen(command)
+    try:
+        for _ in range(600):
+            if process.poll() is not None:
+                sys.exit("the API did not start")
+            try:
+                urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield address, process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _move_glacier(path: Path) -> None:
+    """Correct one point by 0.002 degrees, about 200 m."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    for feature in content["features"]:
+        if feature["properties"]["glacier_id"] == GLACIER:
+            feature["geometry"]["coordinates"][1] += 0.002
+    path.write_text(json.dumps(content))
+
+
+def _resave(path: Path) -> None:
+    import rasterio
+
+    with rasterio.open(path) as source:
+        pixels, profile = source.read(), source.profile
+    profile.update(compress="deflate", tiled=True, blockxsize=256, blockysize=256)
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(pixels)
+        target.update_tags(TIFFTAG_SOFTWARE="some exporter 2.0", TIFFTAG_DATETIME="2026:01:01 00:00:00")
+
+
+def _run(*words: str) -> None:
+    _say("")
+    _say(f"$ stacpin {shlex.join(words)}")
+    try:
+        stacpin(list(words))
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def _say(*words: str) -> None:
+    sys.stdout.write(" ".join(words) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
