@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loaders.elsewhere import Elsewhere
@@ -10,7 +11,7 @@ from loaders.remote import HttpReader
 from loaders.source import Peek, PinFacts, PinSource, peek_store
 from versioning.catalog import Catalog
 from versioning.digests import leaf_digest, sha256
-from versioning.errors import Integrity
+from versioning.errors import Integrity, NotFound, StorageUnavailable
 from versioning.events import Listener, silent
 from versioning.rows import AssetRef, BBox, Row
 from versioning.snapshots import Chunk
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from catalog.query import Query
 
 __all__ = ["catalog_source"]
+
+_BLOCK = 4 * 1024 * 1024
 
 
 class CatalogSource:
@@ -67,7 +70,12 @@ class CatalogSource:
         return str(root / href) if root is not None else f"{self.url.rstrip('/')}/{href}"
 
     def read(self, asset: AssetRef) -> Iterator[memoryview]:
-        return self.catalog.store.stream(asset.href) if asset.stored else self._elsewhere.read(asset.href)
+        if not asset.stored:
+            return self._elsewhere.read(asset.href)
+        store = self.catalog.store
+        if store.local_root is not None:
+            return _file_blocks(store.local_root / asset.href)
+        return store.stream(asset.href)
 
     def peek(self, asset: AssetRef) -> Peek | None:
         return peek_store(self.catalog.store, asset.href) if asset.stored else self._elsewhere.peek(asset.href)
@@ -98,6 +106,18 @@ class CatalogSource:
                 kind="altered",
             )
         return rows
+
+
+def _file_blocks(path: Path) -> Iterator[memoryview]:
+    """A local object without the detour through obstore, which halves the files per second where they are small."""
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield memoryview(block)
+    except FileNotFoundError as error:
+        raise NotFound(f"{path} does not exist.", kind="no-such-object") from error
+    except OSError as error:
+        raise StorageUnavailable(f"{path} cannot be read: {error.strerror}.", hint="Check the disk.") from error
 
 
 def _altered(rows: Sequence[Row]) -> bool:

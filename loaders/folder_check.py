@@ -139,7 +139,7 @@ def _document(target: Path, path: str, data: bytes) -> Problem | None:
 
 
 def _files(folder: Folder, notes: PullNotes, report: FolderReport, expected: set[str], on_event: Listener) -> None:
-    wanted = (file for placed in folder.placed(notes.asset) for file in placed.files)
+    wanted = (file for placed in folder.placed(notes.asset, checked=True) for file in placed.files)
     done = 0
     for file, problem in windowed(lambda each: (each, _file(folder.root / each.path, each)), wanted, _WORKERS):
         expected.add(file.path)

@@ -140,7 +140,7 @@ def _bring_all(
     fetched = fetched_bytes = kept = replaced = done = 0
     failed: list[StacpinError] = []
     on_event(Progress("pull", 0, size, "bytes"))
-    wanted = (file for placed in folder.placed(notes.asset) for file in placed.files)
+    wanted = (file for placed in folder.placed(notes.asset, checked=True) for file in placed.files)
     for outcome in windowed(lambda file: _bring(source, folder, file), wanted, workers):
         asset = outcome.file.asset
         if outcome.error is not None:
