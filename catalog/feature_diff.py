@@ -111,8 +111,8 @@ def diff_features(
     precision
         Step of the grid in units of the CRS; otherwise the coarser of what the files declare, or the default.
     key
-        The property that identifies a feature; by default the first of the usual names (`id`, `uuid`, `osm_id` …)
-        that every feature of both sides has and none shares.
+        The property that identifies a feature; by default the first of the usual names (`id`, `uuid`, `osm_id` …,
+        then any in `_id`) that every feature of both sides has and none shares.
 
     Raises
     ------

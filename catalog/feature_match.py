@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def find_key(before: Features, after: Features, named: str | None) -> str | None:
-    """The property that identifies features on both sides: the one named, or the first usual name that does.
+    """The property that identifies features on both sides: the one named, or the first that does: a usual name, or one in ``_id``.
 
     Raises InvalidInput if a named one is missing in a feature or shared by two.
     """
@@ -37,7 +37,9 @@ def find_key(before: Features, after: Features, named: str | None) -> str | None
                 message = f"{side.source}: the key {named!r} is missing in a feature, or two features share it."
                 raise InvalidInput(message, hint="Name a property that is unique, or none.")
         return named
-    candidates = sorted(name for name in before.columns if name.lower() in _KEYS)
+    usual = sorted(name for name in before.columns if name.lower() in _KEYS)
+    likely = sorted(name for name in before.columns if name.lower().endswith("_id") and name not in usual)
+    candidates = [*usual, *likely]
     return next((name for name in candidates if _identifies(before, name) and _identifies(after, name)), None)
 
 
