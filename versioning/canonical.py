@@ -139,12 +139,12 @@ def _normal(value: object, plan: _Plan, where: str, depth: int, *, key: str | No
     kind = type(value)
     if kind is str or value is None or kind is bool:
         return value
-    if depth > MAX_DEPTH:
-        raise InvalidInput(f"{where} is nested deeper than {MAX_DEPTH} levels.")
     if isinstance(value, int):
         return _integer(int(value), plan, where)
     if isinstance(value, float):
         return _float(float(value), plan, where, key)
+    if isinstance(value, Mapping | list | tuple) and depth == MAX_DEPTH:
+        raise InvalidInput(f"{where} is nested deeper than {MAX_DEPTH} levels.")
     if isinstance(value, Mapping):
         out: dict[str, Any] = {}
         for name, member in value.items():

@@ -100,13 +100,21 @@ def test_lone_surrogates_are_refused(value):
         canonical(value)
 
 
-def test_depth_is_bounded():
-    deep: object = 1
+@pytest.mark.parametrize("inner", [1, "text", None, True, 1.5])
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}])
+def test_depth_is_bounded(inner, wrap):
+    deep = inner
     for _ in range(MAX_DEPTH):
-        deep = [deep]
+        deep = wrap(deep)
     assert canonical(deep)
+    for wider in ([], {}):
+        deepest = wider
+        for _ in range(MAX_DEPTH):
+            deepest = wrap(deepest)
+        with pytest.raises(InvalidInput, match="64 levels"):
+            canonical(deepest)
     with pytest.raises(InvalidInput, match="64 levels"):
-        canonical([deep])
+        canonical(wrap(deep))
 
 
 def test_subclasses_count_as_what_they_are():
