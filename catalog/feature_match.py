@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def find_key(before: Features, after: Features, named: str | None) -> str | None:
-    """The property that identifies features on both sides: the one named, or the first that does: a usual name, or one in ``_id``.
+    """The property that identifies features on both sides: the one named, or the first such name that does.
 
     Raises InvalidInput if a named one is missing in a feature or shared by two.
     """
