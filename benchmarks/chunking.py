@@ -94,7 +94,8 @@ def main() -> None:
             chunks, rows = [each[0] for each in found], [each[1] for each in found]
             print(
                 f"{name:11} {label:11} {len(sizes):8,} {min(sizes):7,} {percentile(sizes, 0.05):6,}"
-                f" {percentile(sizes, 0.5):7,} {statistics.mean(sizes):6,.0f} {percentile(sizes, 0.95):6,} {max(sizes):6,}"
+                f" {percentile(sizes, 0.5):7,} {statistics.mean(sizes):6,.0f}"
+                f" {percentile(sizes, 0.95):6,} {max(sizes):6,}"
                 f" | {statistics.mean(chunks):11.2f} {statistics.mean(rows):7,.0f} {percentile(rows, 0.95):6,}"
             )
 
