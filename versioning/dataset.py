@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from versioning.errors import Conflict, Expired, Immutable, InvalidInput, NotFound
+from versioning.errors import Conflict, Expired, Immutable, Integrity, InvalidInput, NotFound
 from versioning.ids import check_pointer_name, check_tag_name
 from versioning.numbered import NumberedLog
 from versioning.objects import ManifestFiles
@@ -68,7 +68,14 @@ class Dataset:
         data = self.log.find(number)
         if data is None:
             raise self._no_version(f"v{number}")
-        return VersionRecord.decode(data, where=self.log.path(number))
+        record = VersionRecord.decode(data, where=self.log.path(number))
+        if (record.dataset, record.number) != (self.id, number):
+            raise Integrity(
+                f"{self.log.path(number)} is the record of {record.dataset}@v{record.number}.",
+                hint="Restore it from a mirror.",
+                kind="altered",
+            )
+        return record
 
     def version(self, number: int) -> Version:
         """A live version by its number.
@@ -265,15 +272,23 @@ class Dataset:
         """A tag's record, or None."""
         path = self._tag_path(name)
         try:
-            return TagRecord.decode(self.store.get(path), where=path)
+            record = TagRecord.decode(self.store.get(path), where=path)
         except NotFound:
             return None
+        # On a disk that ignores case, another tag's file answers to this name.
+        if record.tag != name:
+            raise Integrity(f"{path} is the record of the tag {record.tag!r}.", kind="altered")
+        return record
 
     def tags(self) -> list[TagRecord]:
         """All tags, sorted by name."""
-        names = sorted(entry.path.rsplit("/", 1)[-1] for entry in self.store.list(f"{self.folder}/tags"))
-        found = (self.find_tag(name.removesuffix(".json")) for name in names if name.endswith(".json"))
+        found = (self.find_tag(name) for name in self.tag_names())
         return [tag for tag in found if tag is not None]
+
+    def tag_names(self) -> list[str]:
+        """The names of all tags, sorted."""
+        names = (entry.path.rsplit("/", 1)[-1] for entry in self.store.list(f"{self.folder}/tags"))
+        return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
     def tag(self, name: str, target: int, *, author: str, message: str = "") -> TagRecord:
         """Give a version a name for ever. Giving the same name to the same version again is fine.

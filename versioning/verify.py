@@ -101,18 +101,38 @@ def verify_version(
 
 
 def verify_chain(dataset: Dataset) -> VerifyReport:
-    """Prove all records of a dataset: each version and each pointer move names the hash of the one before it."""
+    """Prove all records of a dataset: each version and each pointer move names the hash of the one before it.
+
+    Raises
+    ------
+    NotFound
+        If the dataset has no versions.
+    """
     head = dataset.head()
-    report = VerifyReport(f"{dataset.id}@v{head}", dataset.record(head).digest)
+    if head == 0:
+        raise NotFound(f"{dataset.id} has no versions.", kind="no-such-version")
+    report = VerifyReport(f"{dataset.id}@v{head}", "")
     records = _chain(dataset, report)
+    if head in records:
+        report.digest = records[head].digest
     for name in dataset.pointer_names():
         _moves(dataset, name, report, records)
-    for tag in dataset.tags():
-        record = records.get(tag.target)
-        if record is None or record.digest != tag.digest:
-            path = f"{dataset.folder}/tags/{tag.tag}.json"
-            report.problems.append(Problem(path, "altered", f"v{tag.target} is not the version that it names"))
+    for name in dataset.tag_names():
+        fault = _wrong_tag(dataset, name, records)
+        if fault:
+            report.problems.append(Problem(f"{dataset.folder}/tags/{name}.json", "altered", fault))
     return report
+
+
+def _wrong_tag(dataset: Dataset, name: str, versions: Mapping[int, VersionRecord]) -> str | None:
+    try:
+        tag = dataset.find_tag(name)
+    except Integrity as error:
+        return error.message
+    target = versions.get(tag.target) if tag else None
+    if tag and (target is None or target.digest != tag.digest):
+        return f"v{tag.target} is not the version that it names"
+    return None
 
 
 def _chain(dataset: Dataset, report: VerifyReport) -> dict[int, VersionRecord]:

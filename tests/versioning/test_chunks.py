@@ -140,6 +140,15 @@ def test_chunks_that_did_not_change_are_shared_and_not_written_again():
         assert new == {"datasets/ds/versions/00000003.json"}
 
 
+def test_taking_out_what_is_not_there_changes_nothing():
+    dataset = memory_catalog().dataset("ds")
+    with small_chunks():
+        version = save(dataset, dict.fromkeys(IDS[:40], 0)).version
+        absent = {"a", "a000000x", "a000039x", "zz"}
+        assert rewrite(version, {}, absent, dataset.files.manifests) == list(version.chunks)
+        assert rewrite(None, {}, absent, dataset.files.manifests) == []
+
+
 def many(count: int) -> list[Chunk]:
     digest = bytes(range(32))
     return [

@@ -158,8 +158,8 @@ def test_the_newest_record_is_proven_by_its_digests(store: Editable, dataset: Da
 def test_a_lost_record_is_missed(store: Editable, dataset: Dataset, lost: int):
     path = f"datasets/ds/versions/{lost:08d}.json"
     version = dataset.version(1 if lost != 1 else 2)
+    save(dataset, {"a": 9})
     store.changed[path] = None
-    store.put_new("datasets/ds/versions/00000004.json", store.inner.get("datasets/ds/versions/00000003.json"))
     found = problems(verify_version(dataset, version, objects=False))
     assert (path, "missing") in found
     with pytest.raises(NotFound):
@@ -171,6 +171,27 @@ def test_records_in_the_wrong_place(store: Editable, dataset: Dataset):
     found = verify_chain(fresh(store)).problems
     assert "it says it is ds@v2" in [problem.detail for problem in found]
     assert {problem.path for problem in found} >= {"datasets/ds/versions/00000001.json"}
+    with pytest.raises(Integrity, match=r"00000001\.json is the record of ds@v2"):
+        fresh(store).version(1)
+    store.changed["datasets/ds/tags/silver.json"] = store.get("datasets/ds/tags/gold.json")
+    store.put_new("datasets/ds/tags/silver.json", b"x")
+    with pytest.raises(Integrity, match="is the record of the tag 'gold'"):
+        fresh(store).resolve("silver")
+    assert ("datasets/ds/tags/silver.json", "altered") in problems(verify_chain(fresh(store)))
+
+
+def test_a_damaged_head_is_reported(store: Editable, dataset: Dataset):
+    path = "datasets/ds/versions/00000003.json"
+    store.changed[path] = b"{}"
+    report = verify_chain(fresh(store))
+    assert (problems(report), report.digest, report.pin) == ([(path, "altered")], "", "ds@v3")
+    with pytest.raises(NotFound, match="none has no versions"):
+        verify_chain(Catalog.open(store).dataset("none"))
+
+
+def test_a_tag_that_vanishes_while_it_is_proven(store: Editable, dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Dataset, "tag_names", lambda _: ["gone"])
+    assert verify_chain(fresh(store)).ok
 
 
 def test_a_record_that_is_spelt_otherwise(store: Editable, dataset: Dataset):

@@ -125,10 +125,11 @@ def test_a_large_object_that_fails_half_way_is_not_there(any_store: Store):
     assert list(any_store.list("objects")) == []
 
 
+@pytest.mark.parametrize("verb", ["put_new", "put_record"])
 @pytest.mark.parametrize("path", ["../outside", "a/../../outside", "a//b", "a/./b"])
-def test_paths_stay_inside(any_store: Store, path: str):
+def test_paths_stay_inside(any_store: Store, path: str, verb: str):
     with pytest.raises(InvalidInput, match="not a path in a catalog"):
-        any_store.put_new(path, b"x")
+        getattr(any_store, verb)(path, b"x")
 
 
 # -- opening
@@ -162,6 +163,12 @@ def test_unknown_schemes(url: str):
     with pytest.raises(InvalidInput, match="does not know") as caught:
         open_store(url)
     assert "s3://" in caught.value.hint
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/catalog", "az://container/catalog"])
+def test_other_clouds_are_opened_without_asking_them(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    assert open_store(f"{url}/").url == url
 
 
 def test_malformed_urls():
