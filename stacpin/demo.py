@@ -88,9 +88,8 @@ def _api(catalog: Path, port: int, *, stay: bool) -> None:
         for pin in ("v1", "v2", "v3"):
             found = client.search(collections=[f"{DATASET}--{pin}"], bbox=[-106, 40.1, -105.4, 40.6])
             _say(f"  {DATASET}--{pin}: {', '.join(sorted(item.id for item in found.items()))}")
-        item = client.get_collection(f"{DATASET}--v1").get_item("rmnp-landsat")
-        if item is None:
-            sys.exit("the API does not give the item")
+        search = client.search(collections=[f"{DATASET}--v1"], ids=["rmnp-landsat"])
+        item = next(search.items())
         with rasterio.open(f"/vsicurl/{item.assets['red'].href}") as band:
             _say(f"  GDAL reads {item.id}/red through the API: {band.width} x {band.height}, {band.crs}")
         if not stay:
