@@ -34,8 +34,8 @@ class ApiSource:
     """A :class:`loaders.source.PinSource` over the API.
 
     Every item that comes is turned back into the stored item and must be one that a catalog could hold. The items of a
-    whole version must add up to its digest, with the declared metadata that the API tells in its history; where it does
-    not, the items are not proven, and reports say so. ``served`` is the STAC Collection as the API gave it.
+    whole version must add up to its digest, with the declared metadata that the API tells in its history. ``served`` is
+    the STAC Collection as the API gave it.
     """
 
     def __init__(self, base: str, facts: PinFacts, served: dict[str, Any], http: HttpReader) -> None:
@@ -52,12 +52,12 @@ class ApiSource:
     def rows(self, query: Query) -> Iterator[Row]:
         rows = self._rows(query)
         facts = self.facts
-        if query.narrows or facts.collection is None:
+        if query.narrows:
             return rows
         return proven(rows, digest=facts.digest, collection=facts.collection, pin=facts.pin, source=self._base)
 
     def proves(self, query: Query) -> bool:
-        return not query.narrows and self.facts.collection is not None
+        return not query.narrows
 
     def collection(self) -> dict[str, Any]:
         return dict(self._served)
@@ -182,9 +182,9 @@ def _opened(base: str, pin: str, http: HttpReader) -> ApiSource:
             time=entry["time"],
             author=entry["author"],
             message=entry["message"],
-            collection=entry.get("collection"),
+            collection=entry["collection"],
             statistics=Statistics.model_validate(entry["statistics"]),
-            catalog_id=history.get("pin:catalog"),
+            catalog_id=history["pin:catalog"],
             software=entry.get("software") or {},
         )
     except (KeyError, TypeError, StopIteration, ValueError) as error:

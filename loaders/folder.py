@@ -42,7 +42,7 @@ class PullNotes(BaseModel):
     proven: bool
     asset: list[str] | None
     query: dict[str, Any]
-    declared: dict[str, Any] | None
+    declared: dict[str, Any]
     collection: dict[str, Any]
 
 

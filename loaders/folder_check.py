@@ -120,7 +120,7 @@ def _documents(folder: Folder, notes: PullNotes, report: FolderReport) -> Iterat
     for placed in folder.placed(notes.asset):
         builder.add(placed.row.id, placed.row.digest)
         report.items += 1
-    if notes.whole and notes.declared is not None and builder.digest(notes.declared) != notes.digest:
+    if notes.whole and builder.digest(notes.declared) != notes.digest:
         raise Integrity(
             f"{folder.root / STATE}: the list of items does not add up to {notes.pin}, {notes.digest}.",
             hint="Pull again.",

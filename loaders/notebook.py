@@ -16,15 +16,13 @@ _INK, _SEA, _LINE = "#c2410c", "#eef2f6", "#cbd5e1"
 _MARGIN = 0.08
 
 
-def pin_html(facts: PinFacts, *, title: str, url: str, asked: str, boxes: Sequence[BBox]) -> str:
+def pin_html(facts: PinFacts, *, url: str, asked: str, boxes: Sequence[BBox]) -> str:
     """The HTML of a pin; everything that comes from the catalog is escaped.
 
     Parameters
     ----------
     facts
         What the version says of itself.
-    title
-        The name of the dataset for people.
     url
         Where it comes from.
     asked
@@ -33,6 +31,7 @@ def pin_html(facts: PinFacts, *, title: str, url: str, asked: str, boxes: Sequen
         Boxes of some of its items, in degrees.
     """
     statistics = facts.statistics
+    title = str(facts.collection.get("title") or facts.dataset)
     rows = [
         ("Version", facts.pin if asked == facts.pin else f"{facts.pin} (asked for: {asked})"),
         ("Digest", facts.digest),

@@ -51,10 +51,7 @@ class Pin:
         )
 
     def _repr_html_(self) -> str:
-        declared = self.facts.collection if self.facts.collection is not None else self.source.collection()
-        title = str(declared.get("title") or self.dataset)
-        boxes = self.source.boxes(_DRAWN)
-        return pin_html(self.facts, title=title, url=self.source.url, asked=self.asked, boxes=boxes)
+        return pin_html(self.facts, url=self.source.url, asked=self.asked, boxes=self.source.boxes(_DRAWN))
 
     # -- what it is
 

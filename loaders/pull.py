@@ -119,7 +119,7 @@ def pull(
         proven=source.proves(query),
         asset=keys,
         query=query.to_dict(),
-        declared=None if facts.collection is None else dict(facts.collection),
+        declared=dict(facts.collection),
         collection=source.collection(),
     )
     with folder.locked():

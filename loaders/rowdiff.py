@@ -48,7 +48,5 @@ def _kept(group: list[Row], row: Row | None, rows: Iterator[Row]) -> Row | None:
 
 def _collection(old: PinSource, new: PinSource) -> dict[str, tuple[Any, Any]]:
     before, after = old.facts.collection, new.facts.collection
-    if before is None or after is None:
-        return {}
     names = sorted(before.keys() | after.keys())
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}

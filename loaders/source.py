@@ -22,8 +22,8 @@ __all__ = ["PEEKED", "Peek", "PinFacts", "PinSource", "peek_store"]
 class PinFacts:
     """What a version says of itself; the same from every source.
 
-    ``collection`` is the declared metadata, which the digest covers; None where an API does not tell it, and then the
-    digest cannot be computed again. ``catalog_id`` tells catalogs apart wherever they are moved to.
+    ``collection`` is the declared metadata, which the digest covers; ``catalog_id`` tells catalogs apart wherever they
+    are moved to.
     """
 
     dataset: str
@@ -34,9 +34,9 @@ class PinFacts:
     time: str
     author: str
     message: str
-    collection: Mapping[str, Any] | None
+    collection: Mapping[str, Any]
     statistics: Statistics
-    catalog_id: str | None = None
+    catalog_id: str
     software: Mapping[str, str] = field(default_factory=dict)
 
     @property

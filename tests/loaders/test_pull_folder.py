@@ -12,6 +12,10 @@ from pathlib import Path
 import orjson
 import pystac
 import pytest
+from loader_servers import serving
+from starlette.applications import Starlette
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 from test_folder_layout import HOSTILE
 
 from catalog.query import Query
@@ -290,6 +294,58 @@ class TestDamage:
         blocks = proven_blocks(pin.source, row.assets[0], "x")
         with pytest.raises(Integrity, match="longer than"):
             next(blocks)
+
+
+class TestBadConnections:
+    @pytest.fixture
+    def cutting(self, api_url):
+        """A server before the real API whose answers for objects end after the first half, as often as it says."""
+        import httpx
+
+        cuts = {"left": 0}
+
+        async def forward(request):
+            async with httpx.AsyncClient(verify=False) as client:
+                answer = await client.request(
+                    request.method,
+                    f"{api_url}{request.url.path}",
+                    params=dict(request.query_params),
+                    content=await request.body(),
+                    headers={"Content-Type": "application/json"},
+                )
+            body = answer.content.replace(api_url.encode(), str(request.base_url).rstrip("/").encode())
+            if "/objects/" not in request.url.path:
+                return Response(body, answer.status_code, media_type=answer.headers["Content-Type"])
+            cut, cuts["left"] = cuts["left"] > 0, max(0, cuts["left"] - 1)
+
+            async def blocks():
+                yield answer.content[: len(answer.content) // (2 if cut else 1)]
+
+            return StreamingResponse(blocks(), headers={"Content-Length": str(len(answer.content))})
+
+        app = Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST"])])
+        with serving(app, log_level="critical") as base:
+            yield base, cuts
+
+    def test_an_answer_that_is_cut_off_is_asked_for_again(self, cutting, tmp_path):
+        base, cuts = cutting
+        pin = open_pin(base, "fields@v2")
+        cuts["left"] = 2
+        report = pin.pull(tmp_path, workers=1)
+        assert cuts["left"] == 0
+        assert report.fetched == 9
+        assert pin.verify(tmp_path).ok
+
+    def test_a_server_that_always_cuts_is_unavailable_and_leaves_nothing_half(self, cutting, tmp_path):
+        base, cuts = cutting
+        pin = open_pin(base, "fields@v2")
+        cuts["left"] = 1000
+        with pytest.raises(StorageUnavailable, match="did not answer"):
+            pin.pull(tmp_path, workers=1)
+        assert visible(tmp_path) == set()
+        assert leftovers(tmp_path) == []
+        cuts["left"] = 0
+        assert pin.pull(tmp_path).fetched == 9
 
 
 class TestKilled:
