@@ -14,8 +14,9 @@ URN); then the first of these that applies is its identity:
    and a code whose parameters differ from the file's is not believed.
 2. **A claim that holds.** The code at the CRS's root, or at its source's if it is bound (TOWGS84), of those four
    authorities, if PROJ knows it and the CRS of that code has an equal normal form, or is equivalent in PROJ's own
-   comparison but for axis order (it knows other names of datums). If the table has a code for that CRS's form, it is
-   that one. This serves codes that are newer than the table.
+   comparison but for axis order (it knows other names of datums), or has a form that differs only by a datum's name
+   that PROJ does not know (such a name contradicts nothing: EPSG renames datums, and the writer may have a newer PROJ).
+   If the table has a code for that CRS's form, it is that one. This serves codes that are newer than the table.
 3. **What PROJ recognises.** Of the codes in the table that PROJ names as candidates for a CRS with a known datum (for
    ESRI's spellings of names), the first in the order of rule 1 that is equivalent in the same sense.
 4. **The normal form** itself. In that of a compound CRS, each component is replaced by its own identity.
@@ -36,7 +37,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import rfc8785
 
@@ -122,8 +123,9 @@ def crs_name(crs: CRS | pyproj.CRS) -> str:
         As `crs_identity`.
     """
     if hasattr(crs, "to_json"):  # pyproj's; rasterio's has to_dict, and is not imported for the question
-        return _name(crs.to_json(), "")  # type: ignore[union-attr]
-    return _name(json.dumps(crs.to_dict(projjson=True), sort_keys=True), crs.to_wkt(version="WKT2_2019"))
+        return _name(cast("pyproj.CRS", crs).to_json(), "")
+    theirs = cast("CRS", crs)
+    return _name(json.dumps(theirs.to_dict(projjson=True), sort_keys=True), theirs.to_wkt(version="WKT2_2019"))
 
 
 @lru_cache(maxsize=256)
@@ -177,10 +179,12 @@ def _claim(crs: pyproj.CRS, projjson: dict[str, Any], normal: dict[str, Any]) ->
     authority, code = identifier.get("authority"), identifier.get("code")
     if authority == "IAU" and "version" in identifier:
         authority = f"IAU_{identifier['version']}"  # as PROJ's own look-up calls it
-    return _checked(crs, normal, str(authority), str(code))
+    return _checked(crs, normal, str(authority), str(code), claimed=True)
 
 
-def _checked(crs: pyproj.CRS, normal: dict[str, Any], authority: str, code: str) -> str | None:
+def _checked(
+    crs: pyproj.CRS, normal: dict[str, Any], authority: str, code: str, *, claimed: bool = False
+) -> str | None:
     """The table's code for the CRS of a code, or that code, if it is the same CRS; None if it is not."""
     from pyproj import CRS
     from pyproj.exceptions import ProjError
@@ -192,9 +196,37 @@ def _checked(crs: pyproj.CRS, normal: dict[str, Any], authority: str, code: str)
     except ProjError:
         return None
     form = normal_form(named.to_json_dict())
-    if form != normal and not crs.equals(named, ignore_axis_order=True):
+    same = form == normal or crs.equals(named, ignore_axis_order=True)
+    if not same and not (claimed and _only_renamed(crs, normal, form)):
         return None
     return _table().get(normal_key(form), f"{authority}:{code}")
+
+
+def _only_renamed(crs: pyproj.CRS, normal: dict[str, Any], form: dict[str, Any]) -> bool:
+    """Whether a CRS differs from a form by nothing but names of datums that PROJ does not know.
+
+    Files have such names from newer PROJ libraries: rasterio's 9.7.1 gives EPSG:6050 to 6068 (Greenland), 5105 to 5130
+    (Norway) and others names that pyproj's 9.5.1 has never heard of.
+    """
+    from pyproj.crs import Datum  # pyright: ignore[reportPrivateImportUsage]  # documented here
+    from pyproj.exceptions import ProjError
+
+    if "components" in normal and len(normal["components"]) == len(form.get("components", ())):
+        parts = zip(crs.sub_crs_list, normal["components"], form["components"], strict=True)
+        return all(one == other or _only_renamed(part, one, other) for part, one, other in parts)
+    if crs.datum is None or _nameless(normal) != _nameless(form):
+        return False
+    try:
+        Datum.from_name(crs.datum.name)
+    except ProjError:
+        return True
+    return False
+
+
+def _nameless(normal: dict[str, Any]) -> dict[str, Any]:
+    if "base" in normal:
+        return normal | {"base": _nameless(normal["base"])}
+    return normal | {"datum": normal["datum"] | {"name": ""}} if "datum" in normal else normal
 
 
 def _recognised(crs: pyproj.CRS, normal: dict[str, Any]) -> str | None:

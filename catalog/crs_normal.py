@@ -13,10 +13,11 @@ Two CRSs with equal normal forms are one CRS. The form is a JSON object whose nu
     The normal form of the CRS that a projected or derived one is derived from, without its axes, and without its type
     if that is geographic or geodetic.
 ``conversion``
-    ``{"method", "parameters"}``. Methods and parameters go by EPSG code, as ``EPSG:9807``, or else by their names
-    treated as a datum's. Parameters are ``[name, value]``, sorted. Those at their default (0; for scale factors, EPSG
-    8805, 8815 and 8819, also 1) are left out, since some writers omit them. Names of grid files count as nothing.
-    Mercator variant B (EPSG:9805) without a standard parallel (EPSG:8823) is variant A (EPSG:9804); ESRI writes it so.
+    ``{"method", "parameters"}``. Methods and parameters go by EPSG code, as ``EPSG:9807``: their own, or the one that
+    the frozen table ``catalog/crs_names.txt`` has for their name, treated as a datum's; or else by that. Parameters are
+    ``[name, value]``, sorted. Those at their default (0; for scale factors, EPSG 8805, 8815 and 8819, also 1) are left
+    out, since some writers omit them. Names of grid files count as nothing. Mercator variant B (EPSG:9805) without a
+    standard parallel (EPSG:8823) is variant A (EPSG:9804); ESRI writes it so.
 ``axes``
     The sorted list of ``[direction, unit]``. Both axes of a polar projection point the same way (``north, north``);
     they count as ``east, north``.
@@ -39,12 +40,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import rfc8785
 
-__all__ = ["normal_form", "normal_key"]
+__all__ = ["normal_form", "normal_key", "plain_name"]
 
+_NAMES = Path(__file__).with_name("crs_names.txt")
 _DEGREE = math.pi / 180
 _DIGITS = 12
 _DIGITS_OF_TRANSFORMATIONS = 9  # GeoTIFF gives 6.7 ppm back as 6.69999999992
@@ -109,7 +113,8 @@ def _number(value: float, digits: int = _DIGITS) -> str:
     return format(value + 0.0, f".{digits}g")
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name as normal forms have it: what the module's docstring says of datums."""
     plain = "".join(c for c in name.removeprefix("D_").lower() if c.isascii() and (c.isalnum() or c == "+"))
     plain = plain.removesuffix("ensemble")
     return "" if plain.startswith(_NO_NAMES) else plain
@@ -130,7 +135,15 @@ def _measure(value: Any, unit: Any = None) -> float:
 
 def _named(thing: dict[str, Any]) -> str:
     identifier = thing.get("id", {})
-    return f"EPSG:{identifier['code']}" if identifier.get("authority") == "EPSG" else _plain(thing["name"])
+    if identifier.get("authority") == "EPSG":
+        return f"EPSG:{identifier['code']}"
+    name = plain_name(thing["name"])
+    return _names().get(name, name)
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[str, str]:
+    return dict(line.split() for line in _NAMES.read_text("ascii").splitlines())
 
 
 def _ellipsoid(ellipsoid: dict[str, Any]) -> list[str]:
@@ -144,7 +157,7 @@ def _ellipsoid(ellipsoid: dict[str, Any]) -> list[str]:
 
 
 def _datum(datum: dict[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {"name": _plain(datum["name"])}
+    out: dict[str, Any] = {"name": plain_name(datum["name"])}
     if "ellipsoid" in datum:
         out["ellipsoid"] = _ellipsoid(datum["ellipsoid"])
         meridian = datum.get("prime_meridian", {}).get("longitude", 0)

@@ -25,6 +25,7 @@ __all__ = ["WGS84", "Crs", "geojson_crs_name", "parse_crs", "projjson", "to_pypr
 
 _SAME = {"EPSG:4979": "EPSG:4326"}
 _DESCRIBING = frozenset({"id", "ids", "usages", "scope", "area", "bbox", "remarks", "$schema", "vertical_extent"})
+_OPERATION = ("method", "parameters")  # their ids define
 _URN = re.compile(r"^(?:urn:(?:ogc|x-ogc):def:crs:)?([A-Za-z]+):(?:[0-9.]*:)?([A-Za-z0-9]+)$")
 _LONGEST_DEFINITION = 100_000  # cut there, text that is longer is no CRS
 _HINT = "Declare it in the recipe, for example `crs: EPSG:32616`."
@@ -102,7 +103,8 @@ def _parse(text: str, where: str) -> Crs:
 
 def _defining(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _defining(item) for key, item in value.items() if key not in _DESCRIBING}
+        kept = {key: item for key, item in value.items() if key not in _DESCRIBING}
+        return {key: item if key in _OPERATION else _defining(item) for key, item in kept.items()}
     return [_defining(item) for item in value] if isinstance(value, list) else value
 
 
