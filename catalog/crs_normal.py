@@ -16,8 +16,9 @@ Two CRSs with equal normal forms are one CRS. The form is a JSON object whose nu
     ``{"method", "parameters"}``. Methods and parameters go by EPSG code, as ``EPSG:9807``: their own, or the one that
     the frozen table ``catalog/crs_names.txt`` has for their name, treated as a datum's; or else by that. Parameters are
     ``[name, value]``, sorted. Those at their default (0; for scale factors, EPSG 8805, 8815 and 8819, also 1) are left
-    out, since some writers omit them. Names of grid files count as nothing. Mercator variant B (EPSG:9805) without a
-    standard parallel (EPSG:8823) is variant A (EPSG:9804); ESRI writes it so.
+    out, since some writers omit them. Names of grid files count as nothing. EPSG's superseded methods 9821, 9842 and
+    9823 count as 1027, 1028 and 1029. Mercator variant B (EPSG:9805) without a standard parallel (EPSG:8823) is variant
+    A (EPSG:9804); ESRI writes it so.
 ``axes``
     The sorted list of ``[direction, unit]``. Both axes of a polar projection point the same way (``north, north``);
     they count as ``east, north``.
@@ -55,6 +56,7 @@ _DIGITS_OF_TRANSFORMATIONS = 9  # GeoTIFF gives 6.7 ppm back as 6.69999999992
 _NO_NAMES = ("unknown", "unnamed", "unspecified", "notspecified", "undefined")
 _GEODETIC = {"GeographicCRS", "GeodeticCRS"}
 _MERCATOR_A, _MERCATOR_B, _MERCATOR_PARALLEL = "EPSG:9804", "EPSG:9805", "EPSG:8823"
+_SUPERSEDED = {"EPSG:9821": "EPSG:1027", "EPSG:9842": "EPSG:1028", "EPSG:9823": "EPSG:1029"}
 _SCALES = {"EPSG:8805", "EPSG:8815", "EPSG:8819", "scalefactor"}
 
 
@@ -136,7 +138,8 @@ def _measure(value: Any, unit: Any = None) -> float:
 def _named(thing: dict[str, Any]) -> str:
     identifier = thing.get("id", {})
     if identifier.get("authority") == "EPSG":
-        return f"EPSG:{identifier['code']}"
+        code = f"EPSG:{identifier['code']}"
+        return _SUPERSEDED.get(code, code)
     name = plain_name(thing["name"])
     return _names().get(name, name)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyproj
 from pyproj.database import get_database_metadata, query_crs_info
+from pyproj.datadir import get_data_dir
 from pyproj.enums import PJType
 
 from catalog.crs_normal import normal_form, normal_key, plain_name
@@ -25,11 +26,12 @@ AUTHORITIES = ("EPSG", "OGC", "ESRI", "IAU_2015")
 def names() -> str:
     """The table of names, as text: those of EPSG's conversions and of PROJ's way to read TOWGS84."""
     found: dict[str, str] = {}
-    with sqlite3.connect(Path(pyproj.datadir.get_data_dir()) / "proj.db") as database:
+    with sqlite3.connect(Path(get_data_dir()) / "proj.db") as database:
         columns = ["method", *(f"param{number}" for number in range(1, 8))]
         for column in columns:
             query = f"SELECT DISTINCT {column}_name, {column}_code FROM conversion WHERE {column}_auth_name = 'EPSG'"
-            found |= {plain_name(name): f"EPSG:{code}" for name, code in database.execute(query)}
+            for name, code in sorted(database.execute(query), reverse=True):  # of superseded codes, the lower is new
+                found[plain_name(name)] = f"EPSG:{code}"
     bound = pyproj.CRS("+proj=longlat +ellps=bessel +towgs84=1,2,3,4,5,6,7").to_json_dict()["transformation"]
     for each in (bound["method"], *bound["parameters"]):
         found[plain_name(each["name"])] = f"EPSG:{each['id']['code']}"
