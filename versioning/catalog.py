@@ -8,8 +8,10 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
+from threading import Lock
 
 import orjson
+from cachetools import LRUCache
 
 from versioning.dataset import Dataset
 from versioning.errors import InvalidInput, NotFound
@@ -38,7 +40,9 @@ class Catalog:
         self.record = record
         self.objects = Objects(store)
         self._clock = clock
-        self._datasets: dict[str, Dataset] = {}
+        self._lock = Lock()
+        # Bounded: an API is asked for any name that a stranger thinks of.
+        self._datasets: LRUCache[str, Dataset] = LRUCache(maxsize=256)
 
     def __repr__(self) -> str:
         return f"Catalog({self.store.url!r})"
@@ -124,9 +128,11 @@ class Catalog:
             If no dataset may have such an id.
         """
         check_dataset_id(dataset_id)
-        if dataset_id not in self._datasets:
-            self._datasets[dataset_id] = Dataset(self.store, dataset_id, clock=self._clock)
-        return self._datasets[dataset_id]
+        with self._lock:
+            found = self._datasets.get(dataset_id)
+            if found is None:
+                found = self._datasets[dataset_id] = Dataset(self.store, dataset_id, clock=self._clock)
+        return found
 
     def dataset_ids(self) -> list[str]:
         """The ids of all datasets that have a version, sorted."""

@@ -6,6 +6,9 @@ import difflib
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from threading import Lock
+
+from cachetools import LRUCache
 
 from versioning.errors import Conflict, Expired, Immutable, Integrity, InvalidInput, NotFound
 from versioning.ids import check_pointer_name, check_tag_name
@@ -42,7 +45,8 @@ class Dataset:
         )
         self.log = NumberedLog(store, f"{self.folder}/versions")
         self._clock = clock
-        self._pointers: dict[str, NumberedLog] = {}
+        self._pointers: LRUCache[str, NumberedLog] = LRUCache(maxsize=64)
+        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"Dataset({self.id!r})"
@@ -264,7 +268,11 @@ class Dataset:
         return None
 
     def _pointer_log(self, name: str) -> NumberedLog:
-        return self._pointers.setdefault(name, NumberedLog(self.store, f"{self.folder}/pointers/{name}"))
+        with self._lock:
+            log = self._pointers.get(name)
+            if log is None:
+                log = self._pointers[name] = NumberedLog(self.store, f"{self.folder}/pointers/{name}")
+        return log
 
     # -- tags
 
