@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,11 +183,14 @@ def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: dict[Pat
     if recipe.crs is not None:
         return recipe.crs
     found: dict[str, list[Path]] = {}
+    text: dict[str, str] = {}
     for item in items:
         for asset in item.assets.values():
             crs = inspected[asset.path].crs
             if asset.settings.crs is None and crs is not None:
-                found.setdefault(crs, []).append(asset.path)
+                name = _crs_key(crs)
+                text.setdefault(name, crs)
+                found.setdefault(name, []).append(asset.path)
     if len(found) > 1:
         listed = "; ".join(
             f"{crs[:60]} ({len(paths)} files, e.g. {paths[0].name})" for crs, paths in sorted(found.items())
@@ -196,7 +200,7 @@ def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: dict[Pat
             hint="Say which one the dataset shall have: 'crs: EPSG:…' in the recipe, or in the layers.",
             kind="mixed-crs",
         )
-    return next(iter(found), None)
+    return next(iter(text.values()), None)
 
 
 def _plan_item(
@@ -225,7 +229,7 @@ def _plan_asset(
     layer = source.settings
     lineage: dict[str, Any] | None = None
     if layer.kind != "file" and target is not None and not _same_crs(inspection.crs, target):
-        parameters: dict[str, Any] = {"target_crs": target}
+        parameters: dict[str, Any] = {"target_crs": _crs_key(target)}
         if layer.kind == "raster":
             parameters |= {"resampling": layer.resampling, "resolution": layer.resolution}
         else:
@@ -242,10 +246,12 @@ def _plan_asset(
 
 
 def _same_crs(one: str | None, other: str) -> bool:
-    if one == other:
-        return True
-    if one is None:
-        return False
-    from catalog.crs_identity import crs_identity, parse_crs
+    return one is not None and _crs_key(one) == _crs_key(other)
 
-    return crs_identity(parse_crs(one)) == crs_identity(parse_crs(other))
+
+@lru_cache(maxsize=256)
+def _crs_key(text: str) -> str:
+    """What a CRS is, whatever text a file or a recipe used for it."""
+    from catalog.crs_identity import crs_name, parse_crs
+
+    return crs_name(parse_crs(text))
