@@ -208,6 +208,7 @@ def _translated(base: str) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        if error.status_code is None:
+        status = getattr(error, "status_code", None)  # pystac-client sets it only for answers
+        if status is None:
             raise StorageUnavailable(f"{base} did not answer: {error}.", hint="Try again.") from error
-        raise http_error(base, error.status_code, str(error)) from error
+        raise http_error(base, status, str(error)) from error

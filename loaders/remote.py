@@ -26,6 +26,7 @@ __all__ = ["HttpReader", "http_error"]
 _TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
 _BLOCK = 1024 * 1024
 _SHOWN = 300
+_ERROR = 64 * 1024  # of an error's answer no more is read
 _BY_STATUS: dict[int, type[StacpinError]] = {
     400: InvalidInput,
     401: Forbidden,
@@ -87,7 +88,7 @@ class HttpReader:
                 "GET", url, params=params, headers=headers, timeout=_TIMEOUT, stream=True, allow_redirects=True
             ) as response:
                 if not response.ok:
-                    raise http_error(url, response.status_code, response.text)
+                    raise http_error(url, response.status_code, next(response.iter_content(_ERROR), b""))
                 yield response
         except requests.RequestException as error:
             raise StorageUnavailable(
@@ -112,7 +113,7 @@ class HttpReader:
         return session
 
 
-def http_error(url: str, status: int, body: str) -> StacpinError:
+def http_error(url: str, status: int, body: bytes | str) -> StacpinError:
     """The error for an answer of a STAC API: its own words, where it has any."""
     import orjson
 

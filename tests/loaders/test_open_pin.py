@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pystac
 import pytest
-from loader_servers import serving
+from loader_servers import api_of, serving
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -20,7 +20,7 @@ from loaders.notebook import pin_html, size_text
 from loaders.source import PinFacts
 from versioning.catalog import Catalog
 from versioning.commit import commit
-from versioning.errors import Expired, Integrity, InvalidInput, NotFound, StorageUnavailable
+from versioning.errors import Expired, Forbidden, Integrity, InvalidInput, NotFound, StorageUnavailable
 from versioning.records import ExpiryRecord, Statistics
 
 
@@ -260,6 +260,8 @@ class TestProofOfWhatAnApiGives:
                     document = orjson.loads(answer.content.replace(api_url.encode(), base[0].encode()))
                     if request.url.path.endswith(("/search", "/versions")):
                         document = alter(document)
+                    if isinstance(document, tuple):
+                        return JSONResponse(document[1], status_code=document[0])
                     return JSONResponse(document, status_code=answer.status_code)
 
                 app = Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST", "HEAD"])])
@@ -316,6 +318,25 @@ class TestProofOfWhatAnApiGives:
 
         pin = open_pin(altered(alter), "fields")
         with pytest.raises(Integrity, match=told):
+            list(pin.items())
+
+    @pytest.mark.parametrize(
+        ("status", "error"),
+        [(400, InvalidInput), (403, Forbidden), (404, NotFound), (410, Expired), (500, StorageUnavailable)],
+    )
+    def test_a_refused_search_keeps_its_meaning(self, altered, status, error):
+        def alter(document):
+            return (status, {"code": "why", "description": "Because."}) if "features" in document else document
+
+        with pytest.raises(error, match=r"Because\.") as caught:
+            list(open_pin(altered(alter), "fields").items())
+        assert caught.value.kind == "why"
+
+    def test_a_server_that_dies_is_unavailable(self, fields):
+        with api_of(fields.url) as base:
+            pin = open_pin(base, "fields")
+            assert len(list(pin.items())) == 3
+        with pytest.raises(StorageUnavailable):
             list(pin.items())
 
     @pytest.mark.parametrize("answer", [{}, [], {"id": "fields--v2"}, {"pin:version": "2"}, "x"])
