@@ -21,6 +21,8 @@ __all__ = ["Plan", "PlannedAsset", "PlannedItem", "Refusal", "make_plan"]
 
 Action = Literal["convert", "reuse"]
 State = Literal["new", "changed", "unchanged"]
+# By item and asset, not by file: two layers may read one file in two ways.
+_Inspected = dict[tuple[str, str], Inspection]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +148,13 @@ def make_plan(
     plan = Plan(recipe.dataset, parent)
     assets = [(item, asset) for item in items for asset in item.assets.values()]
     on_event(Progress("plan", 0, len(assets), "files"))
-    inspected: dict[Path, Inspection] = {}
+    inspected: _Inspected = {}
     refused: dict[str, Refusal] = {}
     with ThreadPoolExecutor(workers) as pool:
         pending = [(item, asset, pool.submit(_inspect, asset, cache)) for item, asset in assets]
         for done, (item, asset, future) in enumerate(pending, start=1):
             try:
-                inspected[asset.path] = future.result()
+                inspected[item.id, asset.key] = future.result()
             except StacpinError as error:
                 if recipe.on_error == "stop":
                     pool.shutdown(cancel_futures=True)
@@ -178,7 +180,7 @@ def _inspect(asset: SourceAsset, cache: DigestCache) -> Inspection:
     return inspect_opaque(asset.path)
 
 
-def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: dict[Path, Inspection]) -> str | None:
+def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: _Inspected) -> str | None:
     """The CRS of everything for which the recipe names none: the sources' own, if they agree."""
     if recipe.crs is not None:
         return recipe.crs
@@ -186,7 +188,7 @@ def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: dict[Pat
     text: dict[str, str] = {}
     for item in items:
         for asset in item.assets.values():
-            crs = inspected[asset.path].crs
+            crs = inspected[item.id, asset.key].crs
             if asset.settings.crs is None and crs is not None:
                 name = _crs_key(crs)
                 text.setdefault(name, crs)
@@ -205,13 +207,13 @@ def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: dict[Pat
 
 def _plan_item(
     item: SourceItem,
-    inspected: dict[Path, Inspection],
+    inspected: _Inspected,
     common: str | None,
     before: dict[str, Any] | None,
 ) -> PlannedItem:
     there = (before or {}).get("assets", {})
     assets = {
-        key: _plan_asset(asset, inspected[asset.path], asset.settings.crs or common, there.get(key))
+        key: _plan_asset(asset, inspected[item.id, key], asset.settings.crs or common, there.get(key))
         for key, asset in item.assets.items()
     }
     if before is None:
