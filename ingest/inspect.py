@@ -67,7 +67,9 @@ def inspect_labels(
 
     files = [path]
     if path.suffix.lower() == ".shp":
-        files = sorted(each for each in path.parent.glob(f"{path.stem}.*") if each.suffix.lower() in _SHAPEFILE)
+        # No glob: the brackets of "roads[1].shp" would match other files than its own, or none.
+        beside = (each for each in path.parent.iterdir() if each.stem == path.stem)
+        files = sorted(each for each in beside if each.suffix.lower() in _SHAPEFILE)
     key = fingerprint(files, "labels", crs, layer, None if precision is None else repr(precision))
     source = open_vectors(path, crs=crs, layer=layer)
     digest = cache.get(key)
