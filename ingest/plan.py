@@ -230,7 +230,8 @@ def _plan_asset(
 ) -> PlannedAsset:
     layer = source.settings
     lineage: dict[str, Any] | None = None
-    if layer.kind != "file" and target is not None and not _same_crs(inspection.crs, target):
+    resampled = layer.kind == "raster" and layer.resolution is not None
+    if layer.kind != "file" and target is not None and (resampled or not _same_crs(inspection.crs, target)):
         parameters: dict[str, Any] = {"target_crs": _crs_key(target)}
         if layer.kind == "raster":
             parameters |= {"resampling": layer.resampling, "resolution": layer.resolution}
