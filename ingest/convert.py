@@ -61,7 +61,10 @@ class Made:
 def task_of(item: str, key: str, asset: PlannedAsset, folder: Path) -> Task:
     """The task for a planned asset."""
     layer = asset.source.settings
-    return Task(item, key, asset.source.path, folder, layer, layer.source_crs, asset.target_crs, None, layer.layer)
+    # What is in the wanted CRS is not moved. To name that CRS would be to ask for it, and a raster that is placed by
+    # control points would be warped.
+    target = asset.target_crs if asset.lineage else None
+    return Task(item, key, asset.source.path, folder, layer, layer.source_crs, target, None, layer.layer)
 
 
 def convert(task: Task) -> Made:
