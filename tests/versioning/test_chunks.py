@@ -34,6 +34,15 @@ def test_the_constants_are_frozen():
     assert Cut(least=64, wanted=256, most=1024, rare=1024, often=64) == PAGES
 
 
+@pytest.mark.parametrize(
+    ("count", "value", "ends"),
+    [(255, 0, False), (256, 4096, True), (256, 256, False), (1023, 256, False), (1023, 4096, True), (1024, 256, True),
+     (1024, 128, False), (4095, 1, False), (4096, 1, True)],
+)  # fmt: skip
+def test_the_edges_of_the_rule(count: int, value: int, ends: bool):
+    assert CHUNKS.ends(count, value) is ends
+
+
 def test_hashes_are_parts_of_one_sha256():
     # sha256("abc") = ba7816bf 8f01cfea 414140de 5dae2223 …
     assert chunk_hash("abc") == 0xBA7816BF8F01CFEA

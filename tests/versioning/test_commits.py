@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,23 @@ def test_a_version_that_appears_meanwhile_is_not_lost(catalog: Catalog):
     assert values_of(result.version) == {"a": 1, "b": 1, "rival0": 1, "rival1": 1}
 
 
+def test_a_version_that_appears_between_head_and_latest_is_not_lost(catalog: Catalog, monkeypatch: pytest.MonkeyPatch):
+    dataset = catalog.dataset("ds")
+    save(dataset, {"a": 1})
+    real, looks = dataset.latest, iter(range(100))
+
+    def latest():
+        found = real()
+        if next(looks) == 1:  # the first look is for the base
+            save(again(catalog).dataset("ds"), {"rival": 1})
+        return found
+
+    monkeypatch.setattr(dataset, "latest", latest)
+    result = save(dataset, {"b": 1})
+    assert (result.version.number, result.version.record.parent) == (3, 2)
+    assert values_of(result.version) == {"a": 1, "b": 1, "rival": 1}
+
+
 def test_the_first_version_too(catalog: Catalog):
     result = save(Catalog.open(Rival(catalog.store, 1)).dataset("ds"), {"b": 1}, collection=None)
     assert (result.version.number, values_of(result.version)) == (2, {"b": 1, "rival0": 1})
@@ -373,6 +391,40 @@ def test_processes_on_one_folder_all_land(tmp_path: Path):
 
 
 # -- failure
+
+
+ENDLESS = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from version_helpers import save, small_chunks
+from versioning.catalog import Catalog
+
+dataset = Catalog.open(sys.argv[1]).dataset("ds")
+with small_chunks():
+    while True:
+        number = dataset.head() + 1
+        print(save(dataset, {f"i{n:02d}": number for n in range(0, 60, 1 + number % 7)}).version.number, flush=True)
+"""
+
+
+def test_a_process_that_is_killed_leaves_whole_versions(tmp_path: Path):
+    folder = str(tmp_path / "catalog")
+    Catalog.create(folder, clock=Clock())
+    for milliseconds in (7, 19):
+        process = subprocess.Popen([sys.executable, "-c", ENDLESS, folder, str(Path(__file__).parent)],
+                                   stdout=subprocess.PIPE, text=True)  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(milliseconds / 1000)
+        process.kill()
+        said, _ = process.communicate()
+        dataset = Catalog.open(folder).dataset("ds")
+        done = [int(line) for line in said.split() if said.endswith("\n") or line != said.split()[-1]]
+        assert dataset.head() >= max(done, default=1)
+        with small_chunks():
+            for number in range(max(1, dataset.head() - 2), dataset.head() + 1):
+                assert verify_version(dataset, dataset.version(number), objects=False).problems == []
+        assert verify_chain(dataset).problems == []
 
 
 def test_lost_replies_make_one_version(catalog: Catalog):

@@ -433,6 +433,17 @@ def test_deltas_override_and_remove(dataset: Dataset):
             read()
 
 
+def test_as_many_rows_are_not_enough(dataset: Dataset):
+    base = dataset.files.manifests.put(encode_rows(table_of(rows_for("a", "b"))))
+    one, two = (delta_file(dataset, rows_for("b", value=value), []) for value in (1, 2))
+    merged = [*rows_for("a"), *rows_for("b", value=2)]
+    assert values_of(layered(dataset, merged, [base, one, two])) == {"a": 0, "b": 2}
+    wrong = layered(dataset, merged, [base, two, one])
+    for read in (lambda: values_of(wrong), lambda: list(wrong.assets()), lambda: wrong.find("a")):
+        with pytest.raises(Integrity, match="do not give its rows"):
+            read()
+
+
 def test_a_tombstone_that_is_lifted_and_one_of_nothing(dataset: Dataset):
     base = dataset.files.manifests.put(encode_rows(table_of(rows_for("a", "b"))))
     files = [base, delta_file(dataset, [], ["a", "zz"]), delta_file(dataset, rows_for("a", value=5), [])]
