@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import sys
@@ -12,24 +14,45 @@ from typer.exceptions import TyperException
 
 from stacpin import __version__
 from stacpin.cli import consume, history, prepare, refs, serving
-from stacpin.cli.context import SAID, CatalogOption, Globals, JsonOption
-from stacpin.cli.output import Output
-from versioning.errors import StacpinError
+from stacpin.cli.context import SAID, CatalogOption, Globals, JsonOption, output
+from stacpin.cli.extras import missing_extra
+from stacpin.cli.output import Output, give_up_stdout
+from versioning.errors import StacpinError, StorageUnavailable
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130
+# What the system refuses, whoever asks: no defect of ours.
+_SYSTEM = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+}
+
 app = typer.Typer(
     name="stacpin",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Pin geospatial training data: immutable, verified dataset versions as STAC.",
     epilog="Exit codes: 0 fine, 1 differences (--exit-code), 2 usage, 11 unexpected, 20 conflict or immutable, "
-    "30 integrity, 40 not found, 50 refused input, 60 storage or network.",
+    "30 integrity, 40 not found, 50 refused input, 60 storage or network, 130 interrupted.",
 )
 for module in (prepare, history, refs, consume, serving):
     module.register(app)
+
+
+class UsageError(StacpinError):
+    """The words of the command line do not fit."""
+
+    kind = "usage"
+    exit_code: ClassVar[int] = 2
 
 
 @app.callback()
@@ -42,51 +65,69 @@ def _globals(
 ) -> None:
     SAID.set(Globals(context.invoked_subcommand or "stacpin", catalog, json, quiet))
     if version:
-        typer.echo(f"stacpin {__version__}")
+        output().data({"version": __version__}, f"stacpin {__version__}")
         raise typer.Exit
-
-
-class UsageError(StacpinError):
-    """The words of the command line do not fit."""
-
-    kind = "usage"
-    exit_code: ClassVar[int] = 2
+    if context.invoked_subcommand is None:
+        if not json:
+            typer.echo(context.get_help(), err=True)
+            raise typer.Exit(UsageError.exit_code)
+        raise UsageError("No command is named.", hint="See: stacpin --help")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        # Help texts and names may hold what a terminal of another encoding cannot show: it shows \u2026 then.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # rasterio logs what GDAL says; what matters of it comes as an error of ours.
     logging.getLogger("rasterio").propagate = False
     logging.getLogger("rasterio").addHandler(logging.NullHandler())
-    command = next((word for word in words if not word.startswith("-")), "stacpin")
-    output = Output(command, json="--json" in words)
-    sys.exit(_run(words, output))
+    SAID.set(Globals())
+    sys.exit(_run(words))
 
 
-def _run(words: list[str], output: Output) -> int:
+def _run(words: list[str]) -> int:
     try:
         code = app(words, prog_name="stacpin", standalone_mode=False)
-    except TyperException as error:
-        known = output.command in {getattr(command.callback, "__name__", None) for command in app.registered_commands}
-        help_of = f"stacpin {output.command}" if known else "stacpin"
-        output.error(UsageError(error.format_message(), hint=f"See: {help_of} --help"))
-        return 2
-    except StacpinError as error:
-        output.error(error)
-        return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("stopped\n")
-        return 130
     except BrokenPipeError:
         # The reader of a pipe has seen enough; nothing more can be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_stdout()
         return 0
+    except (KeyboardInterrupt, typer.Abort):
+        _failed(words).error(StacpinError("Interrupted.", kind="interrupted"))
+        return _INTERRUPTED
     except Exception as error:
-        if "STACPIN_DEBUG" in os.environ:
+        if "STACPIN_DEBUG" in os.environ and not isinstance(error, (StacpinError, TyperException)):
             raise
-        output.error(error)
-        if not output.json:
-            sys.stderr.write("hint: this is a defect of stacpin; set STACPIN_DEBUG=1 to see where it happened.\n")
-        return 11
+        out = _failed(words)
+        known = _explained(error, out.command)
+        out.error(known)
+        return known.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _failed(words: list[str]) -> Output:
+    """Where to say that a command failed: its options may not have been understood."""
+    options = words[: words.index("--")] if "--" in words else words
+    return Output(SAID.get().command, json="--json" in options)
+
+
+def _explained(error: Exception, command: str) -> StacpinError:
+    """Any error as one of ours: the one place where that happens."""
+    if isinstance(error, StacpinError):
+        return error
+    if isinstance(error, TyperException):
+        of = "stacpin" if command == "stacpin" else f"stacpin {command}"
+        return UsageError(error.format_message(), hint=f"See: {of} --help")
+    if isinstance(error, ImportError) and (missing := missing_extra(error, command)) is not None:
+        return missing
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        where = f"{error.filename}: " if error.filename else ""
+        return StorageUnavailable(f"{where}{error.strerror}.", hint="Free or allow what the system lacks here.")
+    return StacpinError(
+        f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+        hint="This is a defect of stacpin; set STACPIN_DEBUG=1 to see where it happened.",
+        kind="unexpected",
+    )

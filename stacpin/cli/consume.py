@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stacpin.cli.context import CatalogOption, JsonOption, catalog_url, output
-from stacpin.cli.output import Output, human_bytes
+from stacpin.cli.context import CatalogOption, JsonOption, PinArgument, catalog_url, output
+from stacpin.cli.output import Output, counted, human_bytes
 from versioning.errors import Integrity, InvalidInput
 
 if TYPE_CHECKING:
@@ -21,16 +21,18 @@ BboxOption = Annotated[
     str | None, typer.Option(help="west,south,east,north in degrees.", metavar="W,S,E,N", show_default=False)
 ]
 DatetimeOption = Annotated[
-    str | None, typer.Option(help="A date, a time, or start/end with .. for open ends.", show_default=False)
+    str | None,
+    typer.Option(metavar="TIME", help="A date, a time, or start/end with .. for open ends.", show_default=False),
 ]
 FilterOption = Annotated[
-    str | None, typer.Option("--filter", help='CQL2, e.g. "eo:cloud_cover < 10".', show_default=False)
+    str | None, typer.Option("--filter", metavar="CQL2", help='CQL2, e.g. "eo:cloud_cover < 10".', show_default=False)
 ]
 IdsOption = Annotated[
-    list[str] | None, typer.Option("--ids", help="An item's id; may be repeated.", show_default=False)
+    list[str] | None, typer.Option("--ids", metavar="ID", help="An item's id; may be repeated.", show_default=False)
 ]
 AssetOption = Annotated[
-    list[str] | None, typer.Option("--asset", "-a", help="An asset's key; may be repeated.", show_default=False)
+    list[str] | None,
+    typer.Option("--asset", "-a", metavar="KEY", help="An asset's key; may be repeated.", show_default=False),
 ]
 
 
@@ -46,12 +48,14 @@ def register(app: typer.Typer) -> None:
 
 
 def lock(
-    pins: Annotated[list[str], typer.Argument(help="Pins; each is locked to the version that it means now.")],
-    file: Annotated[Path, typer.Option("--file", "-f", help="The lock file.")] = Path("stacpin.lock"),
+    pins: Annotated[
+        list[str], typer.Argument(metavar="PIN...", help="Pins; each is locked to the version that it means now.")
+    ],
+    file: Annotated[Path, typer.Option("--file", "-f", metavar="FILE", help="The lock file.")] = Path("stacpin.lock"),
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write which versions a training repository uses, with their digests, into stacpin.lock."""
+    """Write the versions in use into stacpin.lock. With their digests, so that they can be proven anywhere."""
     out = output(json)
     from loaders import read_lock, write_lock
 
@@ -65,16 +69,18 @@ def lock(
 
 
 def search(
-    pin: Annotated[str, typer.Argument(help="A pin.")],
+    pin: PinArgument,
     bbox: BboxOption = None,
     datetime: DatetimeOption = None,
     filter_: FilterOption = None,
     ids: IdsOption = None,
     intersects: Annotated[
-        str | None, typer.Option(help="A GeoJSON geometry, or a file with one.", show_default=False)
+        str | None, typer.Option(metavar="GEOJSON", help="A geometry, or a file with one.", show_default=False)
     ] = None,
     assets: Annotated[bool, typer.Option("--assets", help="List assets instead of items.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many lines.", show_default=False)
+    ] = None,
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -103,18 +109,18 @@ def search(
             when = item.properties.get("datetime") or _interval(item.properties)
             out.line(item.to_dict(include_self_link=False), f"{item.id}  {when}  {', '.join(item.assets)}")
             count += 1
-    out.note(f"{count} {'assets' if assets else 'items'} of {opened.pin}")
+    out.note(f"{counted(count, 'asset' if assets else 'item')} of {opened.pin}")
 
 
 def pull(
-    pin: Annotated[str, typer.Argument(help="A pin.")],
-    folder: Annotated[Path, typer.Argument(help="Where to.")],
+    pin: PinArgument,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to; made if it is missing.")],
     bbox: BboxOption = None,
     datetime: DatetimeOption = None,
     filter_: FilterOption = None,
     ids: IdsOption = None,
     asset: AssetOption = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="How many files at once.")] = 8,
+    workers: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="How many files at once.")] = 8,
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -125,16 +131,22 @@ def pull(
         report = opened.pull(
             folder, asset=asset, workers=workers, on_event=listen, **_search(bbox, datetime, filter_, ids, None)
         )
+    what = f"{counted(report.files, 'file')} of {counted(report.items, 'item')}"
     text = (
         f"{report.pin}  {report.digest}\n"
-        f"{report.files} files of {report.items} items in {report.dest} ({human_bytes(report.bytes)}): "
+        f"{what} in {report.dest} ({human_bytes(report.bytes)}): "
         f"{report.fetched} fetched, {report.kept} already there, all proven"
     )
     out.data(report.to_dict(), text)
+    if not report.items:
+        out.note(f"no item of {report.pin} matches what was asked for")
+    elif not report.files:
+        keys = sorted(opened.facts.collection.get("item_assets", {}))
+        out.note(f"no item has an asset {' or '.join(asset or [])}; assets of {report.pin}: {', '.join(keys)}")
 
 
 def verify(
-    what: Annotated[str, typer.Argument(help="A pin, or a folder that was pulled.")],
+    what: Annotated[str, typer.Argument(metavar="PIN|FOLDER", help="A pin, or a folder that was pulled.")],
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -155,10 +167,11 @@ def verify(
 
 def _proven(report: VerifyReport | FolderReport) -> str:
     data = report.to_dict()
-    parts = [f"{data['items']} items", f"{data.get('objects', data.get('files'))} files", human_bytes(data["bytes"])]
+    files = counted(data["objects" if "objects" in data else "files"], "file")
+    parts = [counted(data["items"], "item"), files, human_bytes(data["bytes"])]
     lines = [f"{report.pin}  {report.digest}", f"proven: {', '.join(parts)}"]
     if data.get("referenced"):
-        lines.append(f"not read: {data['referenced']} assets that lie outside the catalog")
+        lines.append(f"not read: {counted(data['referenced'], 'asset')} outside the catalog")
     lines += [f"extra: {path}" for path in data.get("extra", [])]
     return "\n".join(lines)
 
@@ -169,7 +182,7 @@ def _failed(out: Output, report: VerifyReport | FolderReport) -> None:
             out.note(f"{problem.kind}: {problem.path}: {problem.detail}")
     names = ", ".join(sorted({problem.path for problem in report.problems})[:5])
     raise Integrity(
-        f"{report.pin} is damaged: {len(report.problems)} problems, in {names}.",
+        f"{report.pin} is damaged: {counted(len(report.problems), 'problem')}, in {names}.",
         hint="Pull again, or restore the catalog's objects from a mirror.",
         kind="damaged",
         data=report.to_dict(),
@@ -194,7 +207,11 @@ def _search(
         try:
             place = Path(intersects).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"{intersects} cannot be read as a GeoJSON geometry: {error}.") from error
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise InvalidInput(
+                f"{intersects} cannot be read as a GeoJSON geometry: {why}.",
+                hint="Give a GeoJSON geometry, or the name of a file that holds one.",
+            ) from error
     given = {"bbox": bbox, "datetime": datetime, "filter": filter_, "ids": ids, "intersects": place}
     return {name: value for name, value in given.items() if value is not None}
 

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from ingest.recipe import Recipe
     from versioning.catalog import Catalog
 
-__all__ = ["CatalogOption", "JsonOption", "RecipeOption", "author", "catalog_of", "load", "output", "recipe_at"]
+__all__ = [
+    "AuthorOption",
+    "CatalogOption",
+    "JsonOption",
+    "PinArgument",
+    "author",
+    "catalog_of",
+    "catalog_url",
+    "load",
+    "output",
+    "recipe_at",
+]
 
 RECIPE = "stacpin.yaml"
 
@@ -34,7 +45,13 @@ CatalogOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
-RecipeOption = Annotated[Path, typer.Option("--recipe", "-r", help="The recipe.", metavar="FILE")]
+AuthorOption = Annotated[
+    str | None,
+    typer.Option("--author", metavar="NAME", help="Who. [env: STACPIN_AUTHOR; else git's user]", show_default=False),
+]
+PinArgument = Annotated[
+    str, typer.Argument(metavar="PIN", help="A version: landcover@v3, landcover@stable, landcover (the latest).")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +86,20 @@ def catalog_url(given: str | None, recipe: Path = Path(RECIPE)) -> str:
     url = given or said.catalog or os.environ.get("STACPIN_CATALOG")
     if url:
         return url
-    if recipe.is_file():
-        found = load(recipe)
-        if found.catalog:
-            return _beside(recipe, found.catalog)
+    named = load(recipe).catalog if recipe.is_file() else None
+    if named:
+        return _beside(recipe, named)
     if Path("stacpin.json").is_file():
         return "."
+    if recipe.is_file():
+        raise InvalidInput(
+            f"No catalog is named: {recipe} has no 'catalog:'.",
+            hint="Use -C PATH_OR_URL, set STACPIN_CATALOG, or write 'catalog: PATH_OR_URL' into the recipe.",
+            kind="no-catalog",
+        )
     raise InvalidInput(
-        "No catalog is named.",
-        hint="Use -C PATH_OR_URL, set STACPIN_CATALOG, or write 'catalog:' into the recipe.",
+        f"No catalog is named, and here is no {RECIPE} that names one.",
+        hint="Use -C PATH_OR_URL, set STACPIN_CATALOG, or go to the folder of a recipe or a catalog.",
         kind="no-catalog",
     )
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stacpin.cli.context import CatalogOption, JsonOption, catalog_of, output
-from stacpin.cli.output import human_bytes, table
+from stacpin.cli.context import CatalogOption, JsonOption, PinArgument, catalog_of, output
+from stacpin.cli.output import counted, human_bytes, table
+from versioning.errors import NotFound
 
 if TYPE_CHECKING:
     from catalog.changes import AssetChange, DiffReport, ItemReport
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _SHOWN = 20
+_EDITS = {"geometry": "moved", "attribute": "with other properties", "both": "moved and with other properties"}
 
 
 def register(app: typer.Typer) -> None:
@@ -28,28 +30,33 @@ def register(app: typer.Typer) -> None:
 
 
 def log(
-    dataset: Annotated[str | None, typer.Argument(help="The dataset; without it, all of the catalog.")] = None,
-    number: Annotated[int, typer.Option("-n", min=1, help="At most so many versions.")] = 50,
-    moves: Annotated[str | None, typer.Option(help="Show the moves of this pointer instead.")] = None,
+    dataset: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="Without it, the datasets.")] = None,
+    number: Annotated[int, typer.Option("-n", min=1, metavar="N", help="At most so many versions.")] = 50,
+    moves: Annotated[
+        str | None, typer.Option(metavar="POINTER", help="Show the moves of a pointer instead.", show_default=False)
+    ] = None,
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the versions of a dataset, newest first, with their tags and pointers."""
+    """List the versions of a dataset, newest first. With their tags and pointers."""
     out = output(json)
     place = catalog_of(catalog)
     if dataset is None:
         found = [_dataset_dict(place.dataset(name)) for name in place.dataset_ids()]
         rows = [[each["dataset"], each["latest"] or "-", each["versions"], each["items"]] for each in found]
-        text = table(rows, ("dataset", "latest", "versions", "items")) if found else "no datasets yet"
+        text = table(rows, ("dataset", "latest", "versions", "items")) if found else f"no datasets yet in {place.url}"
         out.data(found, text)
         return
     history = place.dataset(dataset)
     if history.head() == 0:
         place.resolve(f"{dataset}@latest")  # says what there is instead
     if moves is not None:
+        known = history.pointers()
+        if moves not in known:
+            raise NotFound(f"{dataset} has no pointer {moves!r}; pointers: {', '.join(known)}.", kind="no-such-pointer")
         entries = [entry.model_dump() for entry in history.moves(moves)][:number]
         rows = [[entry["time"][:19], f"v{entry['target']}", entry["author"], entry["why"]] for entry in entries]
-        out.data(entries, table(rows, ("time", moves, "author", "why")) if rows else f"{moves} never moved")
+        out.data(entries, table(rows, ("time", moves, "author", "why")) if rows else f"{moves} was never moved by hand")
         return
     names = _names(history)
     records = [record for record, _ in zip(history.versions(), range(number), strict=False)]
@@ -59,8 +66,8 @@ def log(
 
 
 def show(
-    pin: Annotated[str, typer.Argument(help="A pin: dataset@v3, dataset@stable, dataset.")],
-    item: Annotated[str | None, typer.Argument(help="One item of it.")] = None,
+    pin: PinArgument,
+    item: Annotated[str | None, typer.Argument(metavar="[ITEM]", help="One item of it.")] = None,
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -87,14 +94,14 @@ def show(
 
 
 def diff(
-    old: Annotated[str, typer.Argument(help="A pin.")],
-    new: Annotated[str, typer.Argument(help="Another pin.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A pin, e.g. landcover@v2.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Another pin, e.g. landcover@v3.")],
     stat: Annotated[bool, typer.Option("--stat", help="Only counts.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if they differ.")] = False,
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what changed between two versions: items, assets, properties, and single features of labels."""
+    """Show what changed between two versions. Items, assets, properties, and single features of labels."""
     out = output(json)
     from catalog.changes import explain_diff
 
@@ -144,10 +151,11 @@ def _record_text(record: VersionRecord, names: list[str]) -> str:
     counts = record.statistics
     named = f"  ({', '.join(names)})" if names else ""
     failed = "" if record.advance else "  checks failed"
+    changes = f"+{counts.added} ~{counts.changed} -{counts.removed}"
     return (
         f"v{record.number}{named}{failed}  {record.digest[:19]}  {record.time[:19]}Z  {record.author}\n"
-        f"    {record.message}\n"
-        f"    {counts.items} items, +{counts.added} ~{counts.changed} -{counts.removed}, {human_bytes(counts.bytes)}"
+        f"    {_indented(record.message, 4)}\n"
+        f"    {counted(counts.items, 'item')}, {changes}, {human_bytes(counts.bytes)}"
     )
 
 
@@ -163,8 +171,8 @@ def _version_text(version: Version, names: list[str]) -> str:
         ("parent", f"v{record.parent}" if record.parent else "none"),
         ("time", record.time),
         ("author", record.author),
-        ("message", record.message),
-        ("items", f"{counts.items} ({counts.assets} assets, {human_bytes(counts.bytes)})"),
+        ("message", _indented(record.message, 11)),
+        ("items", f"{counts.items} ({counted(counts.assets, 'asset')}, {human_bytes(counts.bytes)})"),
         ("changes", f"{counts.added} added, {counts.changed} changed, {counts.removed} removed"),
         ("bbox", bbox),
         ("time span", interval),
@@ -177,6 +185,10 @@ def _version_text(version: Version, names: list[str]) -> str:
     return "\n".join(f"{name:<10} {value}" for name, value in rows)
 
 
+def _indented(text: str, columns: int) -> str:
+    return text.strip().replace("\n", "\n" + " " * columns)
+
+
 def _diff_text(report: DiffReport, *, stat: bool) -> str:
     lines = [f"{report.old} -> {report.new}"]
     if not stat:
@@ -185,7 +197,8 @@ def _diff_text(report: DiffReport, *, stat: bool) -> str:
     for item in report.changed:
         lines += _item_lines(item, stat=stat)
     lines += [f"~ dataset: {name}" for name in report.collection]
-    lines.append(f"{len(report.added)} added, {len(report.removed)} removed, {len(report.changed)} changed")
+    counts = f"{len(report.added)} added, {len(report.removed)} removed, {len(report.changed)} changed"
+    lines.append(counts if report else "no difference")
     return "\n".join(lines)
 
 
@@ -198,9 +211,13 @@ def _item_lines(item: ItemReport, *, stat: bool) -> list[str]:
         lines.append(f"    asset {asset.key} {asset.state} ({asset.what})")
         if asset.features:
             lines.append(f"        {_features_text(asset)}")
-        lines += [f"        {edit['kind']:<10} {edit['feature']}{_edit_text(edit)}" for edit in asset.edits[:_SHOWN]]
-        if len(asset.edits) > _SHOWN:
-            lines.append(f"        … and {len(asset.edits) - _SHOWN} more")
+        lines += [
+            f"        {_EDITS.get(edit['kind'], edit['kind'])}: {edit['feature']}{_edit_text(edit)}"
+            for edit in asset.edits[:_SHOWN]
+        ]
+        more = sum((asset.features or {}).values()) - (asset.features or {}).get("unchanged", 0) - _SHOWN
+        if more > 0:
+            lines.append(f"        and {more} more: see --json")
     for name, (old, new) in item.properties.items():
         lines.append(f"    {name}: changed" if name == "geometry" else f"    {name}: {old!r} -> {new!r}")
     return lines
@@ -208,11 +225,11 @@ def _item_lines(item: ItemReport, *, stat: bool) -> list[str]:
 
 def _features_text(asset: AssetChange) -> str:
     counts = asset.features or {}
-    return "features: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return "features: " + ", ".join(f"{count} {_EDITS.get(name, name)}" for name, count in counts.items() if count)
 
 
 def _edit_text(edit: dict[str, Any]) -> str:
     parts = [f"{name}: {each['old']!r} -> {each['new']!r}" for name, each in edit["properties"].items()]
     if edit["distance"] is not None:
-        parts.append(f"moved by up to {edit['distance']:.6g}")
-    return f"  {'; '.join(parts)}" if parts else ""
+        parts.append(f"by up to {edit['distance']:.6g} units of the CRS")
+    return f", {'; '.join(parts)}" if parts else ""

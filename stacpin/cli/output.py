@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,10 +12,13 @@ from typing import Any
 
 import orjson
 
-from versioning.errors import StacpinError
+from versioning.errors import StacpinError, StorageUnavailable
 from versioning.events import Listener, Progress, silent
 
-__all__ = ["Output", "human_bytes"]
+__all__ = ["Output", "counted", "give_up_stdout", "human_bytes", "table"]
+
+# Names and messages come from whoever wrote the catalog: none of them shall move the cursor or retitle the terminal.
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 @dataclass(slots=True)
@@ -25,50 +30,47 @@ class Output:
     quiet: bool = False
     _warnings: list[dict[str, Any]] = field(default_factory=list)
 
-    def data(self, data: Any, text: str | None = None) -> None:
+    def data(self, data: Any, text: str | None = None, *, ok: bool = True) -> None:
         """The command's answer: the envelope with ``--json``, else ``text``."""
         if self.json:
-            envelope = {"ok": True, "command": self.command, "data": data, "errors": self._warnings}
-            _write(orjson.dumps(envelope, option=orjson.OPT_INDENT_2))
+            envelope = {"ok": ok, "command": self.command, "data": data, "errors": self._warnings}
+            _write(_json(envelope, option=orjson.OPT_INDENT_2))
         elif text:
-            _write(text.encode())
+            _write(_text(text))
 
     def line(self, data: Any, text: str) -> None:
         """One line of a stream: JSON with ``--json``, else ``text``."""
-        _write(orjson.dumps(data) if self.json else text.encode())
+        _write(_json(data) if self.json else _text(text))
 
     def note(self, text: str) -> None:
         """Something people want to know, on stderr."""
         if not self.json and not self.quiet:
-            sys.stderr.write(f"{text}\n")
+            _say(text)
 
     def warn(self, error: Mapping[str, Any]) -> None:
         """A refusal that did not stop the command: it goes into the envelope's errors, or to stderr."""
         self._warnings.append(dict(error))
         if not self.json:
             hint = f" {error['hint']}" if error.get("hint") else ""
-            sys.stderr.write(f"skipped: {error['message']}{hint}\n")
+            _say(f"skipped: {error['message']}{hint}")
 
-    def error(self, error: BaseException, *, kind: str | None = None) -> None:
-        """Why the command failed."""
-        known = isinstance(error, StacpinError)
-        found = {
-            "kind": kind or (error.kind if known else "unexpected"),
-            "message": error.message if known else str(error) or type(error).__name__,
-            "hint": error.hint if known else None,
-        }
+    def error(self, error: StacpinError) -> None:
+        """Why the command failed: the envelope on stdout with ``--json``, in one line, else words on stderr."""
         if self.json:
-            data = error.data if known else None
-            _write(orjson.dumps({"ok": False, "command": self.command, "data": data, "errors": [found]}))
+            found = {"kind": error.kind, "message": error.message, "hint": error.hint}
+            try:
+                _write(_json({"ok": False, "command": self.command, "data": error.data, "errors": [found]}))
+            except (OSError, StacpinError):
+                give_up_stdout()
             return
-        sys.stderr.write(f"error: {found['message']}\n")
-        if found["hint"]:
-            sys.stderr.write(f"hint: {found['hint']}\n")
+        _say(f"error: {error.message}")
+        if error.hint:
+            _say(f"hint: {error.hint}")
 
     @contextmanager
     def progress(self) -> Iterator[Listener]:
         """A listener that draws bars on stderr while a person looks at it, and is silent otherwise."""
-        if self.json or self.quiet or not sys.stderr.isatty():
+        if self.json or self.quiet or sys.stderr is None or not sys.stderr.isatty():
             yield silent
             return
         from rich.console import Console
@@ -116,13 +118,52 @@ def human_bytes(size: float) -> str:
 
 def table(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
     """Rows under their heads, in columns as wide as they need; plain text, so that grep and cut can read it."""
-    cells = [list(heads), *[[str(cell) for cell in row] for row in rows]]
+    cells = [list(heads), *[[" ".join(str(cell).split()) for cell in row] for row in rows]]
     widths = [max(len(row[index]) for row in cells) for index in range(len(heads))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number of things: ``1 item``, ``2 items``."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def give_up_stdout() -> None:
+    """Let nothing that still waits be written, not even when Python exits: it could only fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _json(data: Any, option: int = 0) -> bytes:
+    try:
+        return orjson.dumps(data, option=option)
+    except TypeError:
+        # Names of files need not be Unicode; JSON must be.
+        return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _text(text: str) -> bytes:
+    return text.translate(_CONTROL).encode(getattr(sys.stdout, "encoding", None) or "utf-8", "backslashreplace")
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:  # it is None where the shell has closed it
+        sys.stderr.write(f"{text.translate(_CONTROL)}\n")
+
+
 def _write(data: bytes) -> None:
-    sys.stdout.buffer.write(data.rstrip(b"\n") + b"\n")
-    sys.stdout.buffer.flush()
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data.rstrip(b"\n") + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        give_up_stdout()
+        raise StorageUnavailable(
+            f"The output cannot be written: {error.strerror}.",
+            hint="Free space where it goes to, or send it elsewhere.",
+        ) from error

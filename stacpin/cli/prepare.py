@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stacpin.cli.context import RECIPE, CatalogOption, JsonOption, author, catalog_of, catalog_url, output, recipe_at
-from stacpin.cli.output import Output, human_bytes
-from versioning.errors import InvalidInput, NotFound, StacpinError
+from stacpin.cli.context import (
+    RECIPE,
+    AuthorOption,
+    CatalogOption,
+    JsonOption,
+    author,
+    catalog_of,
+    catalog_url,
+    output,
+    recipe_at,
+)
+from stacpin.cli.output import Output, counted, human_bytes
+from versioning.errors import Conflict, Immutable, InvalidInput, NotFound, StacpinError
 
 if TYPE_CHECKING:
     from ingest.plan import Plan
@@ -21,14 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, or the folder it is in.", show_default=True)]
-MessageOption = Annotated[str | None, typer.Option("--message", "-m", help="Why, in a sentence.")]
-AuthorOption = Annotated[
-    str | None, typer.Option(help="Who. [env: STACPIN_AUTHOR; else git's user]", show_default=False)
+RecipeArgument = Annotated[
+    Path, typer.Argument(metavar="[RECIPE]", help="The recipe, or the folder it is in.", show_default=True)
 ]
-TagOption = Annotated[str | None, typer.Option(help="Give the new version this tag, e.g. v2.1.4.")]
-DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="Another dataset than the recipe's.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes that convert. [default: the CPUs]")]
+MessageOption = Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="Why, in a sentence.")]
+TagOption = Annotated[
+    str | None, typer.Option(metavar="TAG", help="Give the new version this tag, e.g. v2.1.4.", show_default=False)
+]
+DatasetOption = Annotated[
+    str | None, typer.Option("--dataset", "-d", metavar="ID", help="Another dataset than the recipe's.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processes that convert. [default: the CPUs]")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,8 +57,8 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    url: Annotated[str, typer.Argument(help="A folder, or s3://…, gs://…, az://….")] = ".",
-    title: Annotated[str, typer.Option(help="What people shall read above it.")] = "",
+    url: Annotated[str, typer.Argument(metavar="[URL]", help="A folder, or s3://…, gs://…, az://….")] = ".",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="What people shall read above it.")] = "",
     json: JsonOption = False,
 ) -> None:
     """Make a catalog. An existing one stays as it is."""
@@ -61,15 +76,16 @@ def ingest(
     dataset: DatasetOption = None,
     message: MessageOption = None,
     tag: TagOption = None,
-    author_: Annotated[str | None, typer.Option("--author", help="Who. [env: STACPIN_AUTHOR; else git's user]")] = None,
+    author_: AuthorOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
     no_commit: Annotated[bool, typer.Option("--no-commit", help="Stop before the commit: see stacpin commit.")] = False,
     workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Turn the recipe's sources into a new version, or say that there is nothing to commit."""
+    """Turn the recipe's sources into a new version. Or say that there is nothing to commit."""
     out = output(json)
     place, run = _start(out, recipe, catalog, dataset, workers, create=not dry_run)
+    _check_tag(place, run.dataset.id, tag, staged=False)
     with out.progress() as listen:
         run.on_event = listen
         plan = run.plan()
@@ -89,10 +105,15 @@ def ingest(
         latest = plan.parent.summary() if plan.parent else None
         at = f" ({plan.parent.pin} {plan.parent.digest})" if plan.parent else ""
         out.data({"created": False, "version": latest}, f"nothing to commit: {plan.dataset} is as it was{at}")
+        if tag is not None and plan.parent is not None and run.dataset.find_tag(tag) is None:
+            out.note(f"no new version, so no tag; to name the latest: stacpin tag {plan.parent.pin} {tag}")
         return
     if no_commit:
         data = {"run": staged.id, "staged": len(staged.items), "removed": staged.remove, "checks": checks}
-        text = f"staged {len(staged.items)} items as run {staged.id}; commit them: stacpin commit -m MESSAGE"
+        what = ", ".join(
+            [counted(len(staged.items), "item"), *([f"{len(staged.remove)} removed"] if staged.remove else [])]
+        )
+        text = f"staged {what} as run {staged.id}; to commit: stacpin commit -m MESSAGE"
         out.data(data, text)
         return
     _commit(out, place, staged, message or _message(plan), author(author_), tag)
@@ -104,7 +125,7 @@ def status(
     dataset: DatasetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what an ingest would change, and what is staged and waits for a commit."""
+    """Show what an ingest would change. Also what is staged and waits for a commit."""
     out = output(json)
     from ingest.staging import find_staged
 
@@ -127,15 +148,15 @@ def status(
 
 
 def commit(
-    message: Annotated[str, typer.Option("--message", "-m", help="Why, in a sentence.")],
+    message: Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="Why, in a sentence.")],
     tag: TagOption = None,
-    run: Annotated[str | None, typer.Option(help="Which staged run, if there are several.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="ID", help="Which staged run, if there are several.")] = None,
     dataset: DatasetOption = None,
-    author_: Annotated[str | None, typer.Option("--author", help="Who. [env: STACPIN_AUTHOR; else git's user]")] = None,
+    author_: AuthorOption = None,
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a version of what `stacpin ingest --no-commit` has staged."""
+    """Make a version of what `ingest --no-commit` has staged."""
     out = output(json)
     from ingest.staging import find_staged
 
@@ -150,13 +171,13 @@ def commit(
 
 
 def digest(
-    files: Annotated[list[Path], typer.Argument(help="Rasters, vector files, or anything else.")],
-    crs: Annotated[str | None, typer.Option(help="The CRS of files that have none.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Which layer of a file with several.")] = None,
-    precision: Annotated[float | None, typer.Option(help="Of vectors, in units of the CRS.")] = None,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Rasters, vector files, or anything else.")],
+    crs: Annotated[str | None, typer.Option(metavar="CRS", help="The CRS of files that have none.")] = None,
+    layer: Annotated[str | None, typer.Option(metavar="NAME", help="Which layer of a file with several.")] = None,
+    precision: Annotated[float | None, typer.Option(metavar="NUMBER", help="Of vectors, in units of the CRS.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Print the content digest of each file: equal pixels or features, equal digest."""
+    """Print the content digest of each file. Equal pixels or features, equal digest."""
     out = output(json)
     from ingest.cache import DigestCache
     from ingest.inspect import content_digest
@@ -176,7 +197,7 @@ def digest(
         found.append({"path": str(file), "digest": value})
         if not out.json:
             out.line(None, f"{value}  {file}")
-    out.data(found)
+    out.data(found, ok=failed is None)
     if failed is not None:
         raise typer.Exit(failed.exit_code)
 
@@ -201,6 +222,26 @@ def _start(
     return place, Run(place, content, folder, workers=workers or os.cpu_count() or 2)
 
 
+def _check_tag(place: Catalog, dataset: str, tag: str | None, *, staged: bool) -> None:
+    """A tag that cannot be given is refused before a version is made that was to have it.
+
+    Before it is known whether there will be one, the tag of the latest version is fine: a run that changes nothing
+    can be repeated.
+    """
+    if tag is None:
+        return
+    from versioning.ids import check_tag_name
+
+    history = place.dataset(dataset)
+    check_tag_name(tag)
+    if tag in history.pointer_names():
+        raise Conflict(f"{dataset} has a pointer {tag!r}; a tag cannot have its name.", hint="Use another name.")
+    there = history.find_tag(tag)
+    if there is not None and (staged or there.target != history.latest_number()):
+        again = "What was made is staged: stacpin commit -m MESSAGE --tag ANOTHER" if staged else "Use a new name."
+        raise Immutable(f"The tag {tag!r} of {dataset} is v{there.target}; tags never move.", hint=again)
+
+
 def _open(out: Output, url: str, *, create: bool) -> Catalog:
     """The catalog; a local one is made by the first ingest, a remote one only by ``stacpin init``."""
     from versioning.catalog import Catalog
@@ -219,6 +260,7 @@ def _open(out: Output, url: str, *, create: bool) -> Catalog:
 def _commit(out: Output, place: Catalog, staged: StagedRun, message: str, who: str, tag: str | None) -> None:
     from ingest.run import commit_staged
 
+    _check_tag(place, staged.dataset, tag, staged=True)
     result = commit_staged(place, staged, message=message, author=who)
     if tag is not None:
         place.dataset(staged.dataset).tag(tag, result.version.number, author=who, message=message)
@@ -240,7 +282,7 @@ def _commit_text(result: CommitResult, staged: StagedRun, tag: str | None) -> st
         return f"nothing to commit: {version.dataset} is as it was ({version.pin} {version.digest})"
     counts = version.record.statistics
     changes = f"{result.added} added, {result.changed} changed, {result.removed} removed"
-    now = f"now {counts.items} items, {counts.assets} assets, {human_bytes(counts.bytes)}"
+    now = f"now {counted(counts.items, 'item')}, {counted(counts.assets, 'asset')}, {human_bytes(counts.bytes)}"
     lines = [f"{version.pin}{f' ({tag})' if tag else ''}  {version.digest}", f"{changes}; {now}"]
     failed = [check["name"] for check in staged.checks if not check["passed"]]
     if failed:
@@ -287,5 +329,6 @@ def _staged_dict(run: StagedRun) -> dict[str, Any]:
 
 def _staged_text(staged: list[StagedRun]) -> str:
     return "\n".join(
-        f"staged: run {run.id} of {run.dataset}, {len(run.items)} items, {len(run.remove)} removed" for run in staged
+        f"staged: run {run.id} of {run.dataset}, {counted(len(run.items), 'item')}, {len(run.remove)} removed"
+        for run in staged
     )

@@ -6,14 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from stacpin.cli.context import CatalogOption, JsonOption, author, catalog_of, output
-from versioning.errors import InvalidInput
+from stacpin.cli.context import AuthorOption, CatalogOption, JsonOption, PinArgument, author, catalog_of, output
+from versioning.errors import InvalidInput, NotFound
+from versioning.ids import check_dataset_id, check_pointer_name
 
 __all__ = ["register"]
 
-AuthorOption = Annotated[
-    str | None, typer.Option("--author", help="Who. [env: STACPIN_AUTHOR; else git's user]", show_default=False)
-]
+MessageOption = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="Why; it stays in the log.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,9 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def tag(
-    pin: Annotated[str, typer.Argument(help="The version.")],
-    name: Annotated[str, typer.Argument(help="A semantic version such as v2.1.4, or a name.")],
-    message: Annotated[str, typer.Option("--message", "-m", help="Why.")] = "",
+    pin: PinArgument,
+    name: Annotated[str, typer.Argument(metavar="TAG", help="A semantic version such as v2.1.4, or a name.")],
+    message: MessageOption = "",
     author_: AuthorOption = None,
     catalog: CatalogOption = None,
     json: JsonOption = False,
@@ -44,9 +43,9 @@ def tag(
 
 
 def promote(
-    pin: Annotated[str, typer.Argument(help="The version.")],
-    pointer: Annotated[str, typer.Argument(help="The pointer.")] = "stable",
-    message: Annotated[str, typer.Option("--message", "-m", help="Why.")] = "promoted",
+    pin: PinArgument,
+    pointer: Annotated[str, typer.Argument(metavar="[POINTER]", help="The pointer, made if it is new.")] = "stable",
+    message: MessageOption = "promoted",
     author_: AuthorOption = None,
     catalog: CatalogOption = None,
     json: JsonOption = False,
@@ -61,10 +60,10 @@ def promote(
 
 
 def rollback(
-    dataset: Annotated[str, typer.Argument(help="The dataset.")],
-    to: Annotated[str, typer.Option("--to", help="The version to go back to, e.g. v2.")],
-    message: Annotated[str, typer.Option("--message", "-m", help="Why; it stays in the log.")],
-    pointer: Annotated[str, typer.Option(help="Which pointer goes back.")] = "latest",
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The dataset.")],
+    to: Annotated[str, typer.Option("--to", metavar="VERSION", help="The version to go back to, e.g. v2.")],
+    message: MessageOption,
+    pointer: Annotated[str, typer.Option(metavar="NAME", help="Which pointer goes back.")] = "latest",
     author_: AuthorOption = None,
     catalog: CatalogOption = None,
     json: JsonOption = False,
@@ -72,24 +71,35 @@ def rollback(
     """Let `latest` mean an older version again. No data moves, and no version is lost."""
     out = output(json)
     place = catalog_of(catalog)
+    check_dataset_id(dataset)  # "landcover@v3" is a version, not the dataset
     version = place.resolve(f"{dataset}@{to}")
     history = place.dataset(version.dataset)
-    before = history.pointers().get(pointer)
+    known = history.pointers()
+    before = known.get(check_pointer_name(pointer))
+    if before is None:
+        raise NotFound(
+            f"{dataset} has no pointer {pointer!r}; pointers: {', '.join(known)}.",
+            hint=f"Make it: stacpin promote {version.pin} {pointer}",
+            kind="no-such-pointer",
+        )
     if before == version.number:
         raise InvalidInput(
             f"{dataset}@{pointer} already is v{version.number}.", hint=f"See: stacpin log {dataset} --moves {pointer}"
         )
     history.move(pointer, version.number, why=message, author=author(author_))
-    data = {"pointer": pointer, "pin": version.pin, "from": before and f"v{before}", "digest": version.digest}
+    data = {"pointer": pointer, "pin": version.pin, "from": f"v{before}", "digest": version.digest}
     out.data(data, f"{version.dataset}@{pointer} is {version.pin} again (it was v{before}): {message}")
 
 
 def resolve(
-    pins: Annotated[list[str], typer.Argument(help="Pins: dataset@stable, dataset@{2026-01-31}, dataset.")],
+    pins: Annotated[
+        list[str],
+        typer.Argument(metavar="PIN...", help="Pins: dataset@stable, dataset@{2026-01-31} (quote it), dataset."),
+    ],
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say which version each pin means: its canonical pin and its digest."""
+    """Say which version each pin means. Prints its canonical pin and its digest."""
     out = output(json)
     place = catalog_of(catalog)
     found = [(pin, place.resolve(pin)) for pin in pins]

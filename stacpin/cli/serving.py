@@ -20,10 +20,11 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     catalog: CatalogOption = None,
-    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 8080,
     public_url: Annotated[
-        str | None, typer.Option(help="The address that clients use, behind a proxy.", show_default=False)
+        str | None,
+        typer.Option(metavar="URL", help="The address that clients use, behind a proxy.", show_default=False),
     ] = None,
 ) -> None:
     """Serve a catalog as a STAC API, with STAC Browser at /browser/. Read-only; stops with Ctrl-C."""
