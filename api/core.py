@@ -27,6 +27,7 @@ from api.searching import Address, Wanted, search_page
 from api.settings import ApiSettings
 from api.urls import GEOJSON, JSON, Urls, link
 from versioning.errors import Expired, InvalidInput, NotFound
+from versioning.ids import split_collection_id
 from versioning.version import Version
 
 __all__ = ["CoreClient"]
@@ -126,7 +127,10 @@ class CoreClient(BaseCoreClient):
             made = item_document(row.parse(), version.collection_id, urls)
             before = predecessor(self.backend, version, row)
             if before is not None:
-                made["links"].append(link("predecessor-version", urls.item(before, item_id), GEOJSON))
+                name, number = split_collection_id(before)
+                made["links"].append(
+                    link("predecessor-version", urls.item(before, item_id), GEOJSON, f"{item_id} in {name}@v{number}")
+                )
             return made
 
         return reply(

@@ -43,12 +43,16 @@ def collection_document(version: Version, urls: Urls, successors: Sequence[int],
     """A version's collection.
 
     Its links are all that later versions change: they add ``successor-version``, and ``latest-version`` to the one that
-    is the latest no more (the latest itself has none, or STAC Browser would call it outdated).
+    is the latest no more (the latest itself has none, or STAC Browser would call it outdated). ``latest`` is 0 if none.
     """
     document = collection_dict(version, urls, successors=successors)
     here = urls.to("collections", version.collection_id)
-    if version.number == latest:
+    if latest in {0, version.number}:
         document["links"] = [entry for entry in document["links"] if entry["rel"] != "latest-version"]
+    for entry in document["links"]:
+        title = _title(entry, version.dataset, latest)
+        if title is not None:
+            entry["title"] = title
     document["links"] += [
         link("permalink", here),
         link("http://www.opengis.net/def/rel/ogc/1.0/queryables", f"{here}/queryables", "application/schema+json"),
@@ -57,13 +61,26 @@ def collection_document(version: Version, urls: Urls, successors: Sequence[int],
     return document
 
 
+def _title(entry: Mapping[str, Any], dataset: str, latest: int) -> str | None:
+    """What a link to another version says: STAC Browser writes "Show" where a link has no title."""
+    match entry["rel"]:
+        case "predecessor-version" | "successor-version":
+            _, number = split_collection_id(entry["href"].rpartition("/")[2])
+            return f"{dataset}@v{number}"
+        case "latest-version":
+            return f"{dataset}@v{latest}"
+        case "version-history":
+            return f"All versions of {dataset}"
+    return None
+
+
 def item_document(item: Mapping[str, Any], collection_id: str, urls: Urls) -> dict[str, Any]:
     """An item of a version: immutable, so it links to nothing that is not."""
     document = stac_item(item, collection_id, urls, urls.asset)
     dataset, _ = split_collection_id(collection_id)
     document["links"] += [
         link("permalink", urls.item(collection_id, item["id"]), GEOJSON),
-        link("version-history", urls.item_history(dataset, item["id"])),
+        link("version-history", urls.item_history(dataset, item["id"]), title=f"Revisions of {item['id']}"),
     ]
     return document
 

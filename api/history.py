@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ __all__ = ["dataset_history", "diff_document", "item_history", "predecessor"]
 
 # A search for an item's predecessor gives up after so many versions without a change, rather than read them all.
 _STEPS = 100
+# What means something to CommonMark within a line.
+_MARKUP = re.compile(r"[\\`*_\[\]<>&]")
 
 
 def dataset_history(dataset: Dataset, urls: Urls, *, catalog_id: str, first: int, limit: int) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def dataset_history(dataset: Dataset, urls: Urls, *, catalog_id: str, first: int
         "stac_version": STAC_VERSION,
         "id": f"{dataset.id}-versions",
         "title": f"Versions of {dataset.id}",
-        "description": f"Every version of the dataset {dataset.id}, newest first.",
+        "description": f"Every version of the dataset {dataset.id}, newest first.\n\n{_listed(entries)}".rstrip(),
         "pin:catalog": catalog_id,
         "versions": entries,
         "pointers": pointers,
@@ -59,6 +62,17 @@ def dataset_history(dataset: Dataset, urls: Urls, *, catalog_id: str, first: int
         "numberMatched": dataset.head(),
         "numberReturned": len(entries),
     }
+
+
+def _listed(entries: list[dict[str, Any]]) -> str:
+    """The versions as a CommonMark list: what STAC Browser shows of them, beside cards that all look alike."""
+    lines: list[str] = []
+    for entry in entries:
+        names = ", ".join([entry["time"][:10], *entry["pointers"], *entry["tags"]])
+        gone = " (expired)" if entry["expired"] else ""
+        message = _MARKUP.sub(r"\\\g<0>", " ".join(entry["message"].split()))
+        lines.append(f"- **v{entry['number']}** ({names}){gone}: {message}".rstrip(": "))
+    return "\n".join(lines)
 
 
 def _entry(dataset: Dataset, record: VersionRecord, pointers: dict[str, int], tags: dict[str, int]) -> dict[str, Any]:
@@ -102,6 +116,7 @@ def item_history(backend: Backend, dataset: Dataset, item_id: str, urls: Urls) -
     if not any(entry["digest"] for entry in entries):
         raise NotFound(f"No version of {dataset.id} has an item {item_id[:200]!r}.", kind="no-such-item")
     entries.reverse()
+    changes = ", ".join(f"v{entry['version']} {entry['change']}" for entry in entries)
     links = [
         link("self", urls.item_history(dataset.id, item_id)),
         link("root", urls.root()),
@@ -112,14 +127,12 @@ def item_history(backend: Backend, dataset: Dataset, item_id: str, urls: Urls) -
             if entry["digest"]
         ),
     ]
-    if entries[0]["digest"]:
-        links.append(link("latest-version", urls.item(dataset.id, item_id), GEOJSON))
     return {
         "type": "Catalog",
         "stac_version": STAC_VERSION,
         "id": f"{dataset.id}-{item_id}-versions",
         "title": f"Revisions of {item_id}",
-        "description": f"The versions of {dataset.id} in which the item {item_id} came, changed or went, newest first.",
+        "description": f"The versions of {dataset.id} in which it came, changed or went, newest first: {changes}.",
         "versions": entries,
         "links": links,
         "numberMatched": len(entries),

@@ -19,7 +19,7 @@ esac
 
 # Everything that decides what the build gives. cksum is in POSIX, sha256sum is not; the stamp guards against a stale
 # folder, not against an attacker.
-stamp=$(cd "$here" && cat package.json package-lock.json .npmrc basemaps.config.js prepare.mjs build.sh | cksum)
+stamp=$(cd "$here" && cat package.json package-lock.json .npmrc basemaps.config.js map-sources.js prepare.mjs build.sh | cksum)
 if [ -z "$force" ] && [ -f "$dist/index.html" ] && [ "$(cat "$dist/.stamp" 2>/dev/null)" = "$stamp" ]; then
     echo "STAC Browser is up to date: $dist"
     exit 0

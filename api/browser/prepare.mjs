@@ -40,25 +40,50 @@ rewrite("package.json", (text) => {
 
 rewrite("basemaps.config.js", () => readFileSync(join(here, "basemaps.config.js"), "utf8"));
 
-// OpenLayers draws a raster without a nodata value with a black frame that covers the base map: it gives such a source no alpha
-// band to be transparent with. NaN asks for the band and declares no pixel of an integer raster to be missing. A nodata
-// value in the item's bands stays as it is; one that only the file knows would be drawn as data, so our items carry theirs.
+cpSync(join(here, "map-sources.js"), join(work, "src/map-sources.js"));
+// The build reads config.js in Node too, which could not load an ES module there and then: import it at its first use.
 rewrite("config.js", (text) =>
   text.replace(
     /getMapSourceOptions: null/,
-    `getMapSourceOptions: (type, options) => {
-      (options.sources || []).forEach((source) => {
-        if (source.nodata === undefined) source.nodata = NaN;
-      });
-      return options;
-    }`,
+    'getMapSourceOptions: async (...given) => (await import("./src/map-sources.js")).default(...given)',
   ),
 );
 
-// A collection's map draws its items as child layers, which do not inherit the function above.
+// The map of a collection or of search results shows where its items are. STAC Browser would draw the first COG of each item over
+// that: as many files to open as there are items, each over its neighbours.
 rewrite("src/components/Map.vue", (text) =>
   text.replace(
-    /this\.childrenOptions\b/g,
-    "{ getSourceOptions: this.stacLayerOptions.getSourceOptions, ...this.childrenOptions }",
+    /displayPreview: this\.children && this\.children\.isItemCollection\(\)/,
+    "getSourceOptions: this.stacLayerOptions.getSourceOptions, displayOverview: false, $&",
   ),
 );
+
+// OpenLayers 10.6 reprojects pixels that are not square (0.00275 by 0.00211 degrees, say) with a fractional pixel ratio, computes
+// with tiles of 333.6 pixels and draws a grid of dots on black, beside its place. A hundredth is what rounding makes of square ones.
+rewrite("node_modules/ol/source/DataTile.js", (text) =>
+  text.replace("pixelRatio: reprojTilePixelRatio,", "pixelRatio: Math.ceil(reprojTilePixelRatio - 0.01),"),
+);
+
+// Links to all versions (RFC 5829) lead to a STAC Catalog here, so show it as a page rather than as JSON in another tab, and name
+// it beside the predecessor and the successors.
+rewrite("src/rels.js", (text) => text.replace("'latest-version',", "'version-history', 'latest-version',"));
+rewrite("src/components/DeprecationNotice.vue", (text) =>
+  text
+    .replace(
+      "</ul>",
+      `  <li v-if="historyLink" class="history">
+        <StacLink :data="historyLink" :fallbackTitle="() => 'version-history'" />
+      </li>
+    </ul>`,
+    )
+    .replace(
+      "computed: {",
+      `computed: {
+    historyLink() {
+      return this.data.getStacLinkWithRel('version-history');
+    },`,
+    ),
+);
+
+// The list of versions is there for programs; the same versions stand below it as cards.
+rewrite("src/views/Catalog.vue", (text) => text.replace("'stac_version',", "$& 'versions', 'numberMatched', 'numberReturned',"));

@@ -1,0 +1,224 @@
+"""A small catalog with three versions, a real server over it, and what Chromium shows of its STAC Browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NODE_WANTED = 20
+RECIPE = """\
+dataset: ridge
+catalog: catalog
+title: The ridge
+license: CC0-1.0
+layers:
+  relief:
+    kind: raster
+    sources: relief.tif
+    title: Elevation in metres
+    datetime: 2020-06-01
+    bands: [elevation]
+  huts:
+    kind: labels
+    sources: huts.geojson
+    optional: true
+    datetime: 2020-06-01
+    title: Huts
+    label: {tasks: [detection], properties: [], description: Huts on the ridge}
+"""
+WEST, NORTH = -105.9, 40.55
+# Pixels that are not square: OpenLayers draws dots beside the place without the change in api/browser/prepare.mjs.
+WIDE, HIGH = 0.00275, 0.00211
+COLUMNS, ROWS = 150, 150
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one page of STAC Browser shows."""
+
+    title: str
+    text: str
+    links: dict[str, str]
+    complaints: list[str]
+    elsewhere: list[str]
+    picture: np.ndarray | None
+
+    def near(self, colour: tuple[int, int, int], tolerance: int = 12) -> np.ndarray:
+        """Where the map has a colour."""
+        assert self.picture is not None
+        return (np.abs(self.picture.astype(int) - colour) <= tolerance).all(axis=-1)
+
+
+def find_chromium() -> str:
+    """The system's Chromium: Debian's name, others' names, or the path in CHROMIUM."""
+    for name in (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"):
+        if name and (found := shutil.which(name)):
+            return found
+    pytest.skip("no Chromium here: install it, or set CHROMIUM to where it is")
+
+
+@pytest.fixture(scope="session")
+def tools() -> dict[str, str]:
+    """Chromium, Node and the built STAC Browser, or a skip that says which is missing."""
+    chromium = find_chromium()
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("no Node.js with npm here")
+    version = subprocess.run([node, "-p", "process.versions.node"], capture_output=True, text=True, check=True).stdout
+    if int(version.split(".")[0]) < NODE_WANTED:
+        pytest.skip(f"Node.js {version.strip()} is older than {NODE_WANTED}")
+    if not (REPOSITORY / "api/browser/dist/index.html").is_file():
+        pytest.skip("STAC Browser is not built: sh api/browser/build.sh")
+    return {"chromium": chromium, "node": node, "npm": npm}
+
+
+@pytest.fixture(scope="session")
+def playwright(tools, tmp_path_factory) -> Path:
+    """A folder with playwright-core: tools/ after `npm ci` there, else a new one, since workers run at once."""
+    if (REPOSITORY / "tools/node_modules/playwright-core/package.json").is_file():
+        return REPOSITORY / "tools"
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(REPOSITORY / "tools" / name, folder)
+    command = [tools["npm"], "ci", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"npm does not give playwright-core: {done.stderr.strip()[-300:]}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def catalog(tmp_path_factory) -> Path:
+    """Elevations; huts; one hut moved."""
+    work = tmp_path_factory.mktemp("ridge")
+    (work / "stacpin.yaml").write_text(RECIPE)
+    pixels = np.repeat(np.array([1000, 2000, 3000], dtype="uint16"), COLUMNS // 3)
+    profile = {"driver": "GTiff", "width": COLUMNS, "height": ROWS, "count": 1, "dtype": "uint16", "nodata": 65535}
+    transform = from_origin(WEST, NORTH, WIDE, HIGH)
+    with rasterio.open(work / "relief.tif", "w", **profile, crs="EPSG:4326", transform=transform) as target:
+        target.write(np.broadcast_to(pixels, (1, ROWS, COLUMNS)))
+    ingest(work, "Elevations")
+    huts = {"a": (-105.85, 40.5), "b": (-105.6, 40.5), "c": (-105.7, 40.3)}
+    write_points(work / "huts.geojson", huts)
+    ingest(work, "Huts")
+    write_points(work / "huts.geojson", {**huts, "c": (-105.7, 40.31)})
+    ingest(work, "One hut <moved> *")
+    return work / "catalog"
+
+
+def write_points(path: Path, points: dict[str, tuple[float, float]]) -> None:
+    features = [
+        {"type": "Feature", "properties": {"name": name}, "geometry": {"type": "Point", "coordinates": place}}
+        for name, place in points.items()
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def ingest(work: Path, message: str) -> None:
+    command = [sys.executable, "-m", "stacpin", "ingest", "-m", message, "--author", "tester", "--workers", "1"]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def address(catalog) -> Iterator[str]:
+    """A real server on a free port."""
+    command = [sys.executable, "-m", "stacpin", "-C", str(catalog), "serve", "--port", "0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        told = ""
+        while "browser " not in told:
+            line = server.stderr.readline()
+            assert line, f"the server ended: {told}"
+            told += line
+        found = re.search(r"STAC API +(http://\S+)/", told)
+        assert found, told
+        wait_for(found[1])
+        yield found[1]
+    finally:
+        server.terminate()
+        server.wait(20)
+        if server.stderr is not None:
+            server.stderr.close()
+
+
+def wait_for(url: str) -> None:
+    for _ in range(400):
+        try:
+            urllib.request.urlopen(f"{url}/_mgmt/ping", timeout=5).close()
+        except urllib.error.URLError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the server does not answer")
+
+
+@pytest.fixture(scope="session")
+def pages(tools, playwright, address, tmp_path_factory) -> dict[str, Page]:
+    """Every page that the tests look at, visited at once."""
+    folder = tmp_path_factory.mktemp("pictures")
+    item = "collections/ridge--v3/items"
+    wanted = {
+        "landing": ("", ["text=The ridge v3"], False),
+        "v1": ("collections/ridge--v1", [".items .item-card", ".ol-viewport canvas"], True),
+        "v3": ("collections/ridge--v3", [".items .item-card >> nth=1", ".ol-viewport canvas"], True),
+        "versions": ("collections/ridge/versions", ["text=The ridge v1", "text=The ridge v3"], False),
+        # The badge comes when the raster is on the map.
+        "relief": (f"{item}/relief", [".badge.shown", ".ol-viewport canvas"], True),
+        "huts": (f"{item}/huts", ["text=Download", ".ol-viewport canvas"], True),
+        "revisions": ("collections/ridge/items/huts/versions", [".items .item-card >> nth=1"], False),
+    }
+    plan = {
+        "playwright": str(playwright),
+        "chromium": tools["chromium"],
+        "origin": address,
+        "visits": [
+            {
+                "name": name,
+                "url": f"{address}/browser/{path}",
+                "wait_for": selectors,
+                "picture": str(folder / f"{name}.png") if picture else None,
+            }
+            for name, (path, selectors, picture) in wanted.items()
+        ],
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    command = [tools["node"], str(Path(__file__).with_name("visit.mjs")), str(folder / "plan.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return {
+        name: Page(
+            title=shown["title"],
+            text=shown["text"],
+            links=dict(shown["links"]),
+            complaints=shown["complaints"],
+            elsewhere=shown["elsewhere"],
+            picture=read_picture(folder / f"{name}.png") if wanted[name][2] else None,
+        )
+        for name, shown in json.loads(done.stdout).items()
+    }
+
+
+def read_picture(path: Path) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path) as picture:
+            return np.moveaxis(picture.read([1, 2, 3]), 0, -1)
