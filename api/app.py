@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api.backend import Backend, EmbeddedBackend
 from api.browser_files import mount_browser
 from api.errors import add_error_handlers
+from api.files import file_router
 from api.middleware import BodyLimit, EncodedETags, HeadAsGet, PublicAddress
 from api.objects import object_router
 from api.openapi import describe
@@ -25,7 +26,7 @@ from versioning.errors import StacpinError, StorageUnavailable
 __all__ = ["create_app"]
 
 # Nothing is compressed that has ranges, or is compressed already.
-_UNCOMPRESSED = [r"/objects/", r"/browser/(?:img|js|css)/.*\.(?:png|jpg|woff2?)$"]
+_UNCOMPRESSED = [r"/objects/", r"/files(?:/[^/]+){5}$", r"/browser/(?:img|js|css)/.*\.(?:png|jpg|woff2?)$"]
 
 
 def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI:
@@ -112,6 +113,7 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
         health_check=_health(found),
     )
     api.app.include_router(object_router(found.catalog.store))
+    api.app.include_router(file_router(found))
     mount_browser(api.app, settings.browser, title=title, options=settings.browser_options)
     describe(api.app)
     add_error_handlers(api.app, hide=found.catalog.url)

@@ -19,6 +19,7 @@ from stac_fastapi.types.core import BaseCoreClient
 from api.backend import Backend
 from api.documents import Successors, collection_document, item_document
 from api.fields import FieldSet
+from api.files import files_link
 from api.history import predecessor
 from api.params import SearchPostRequest
 from api.pins import Selection, resolve, select
@@ -51,6 +52,7 @@ class CoreClient(BaseCoreClient):
         page["links"] = [
             *page["links"],
             link("alternate", urls.to("browser") + "/", "text/html", "STAC Browser"),
+            files_link(self.backend.catalog, urls),
         ]
         return reply(request, page)
 
@@ -73,7 +75,7 @@ class CoreClient(BaseCoreClient):
                     version = self.backend.resolve(dataset_id, f"v{number}")
                 except Expired:
                     continue
-                documents.append(collection_document(version, urls, self.successors.of(dataset, number), latest))
+                documents.append(self._collection(version, urls, latest))
         here = urls.to("collections", params=[("versions", "all")] if versions == "all" else ())
         links = [link("self", here), link("root", urls.root())]
         if versions != "all":
@@ -94,14 +96,19 @@ class CoreClient(BaseCoreClient):
         """A version's collection, asked for by its own id or by another name."""
         urls = Urls.of(request)
         dataset = self.backend.dataset(version.dataset)
-        successors = self.successors.of(dataset, version.number)
         canonical = asked == version.collection_id
         return reply(
             request,
-            collection_document(version, urls, successors, dataset.latest_number()),
+            self._collection(version, urls, dataset.latest_number()),
             cache=MOVING if canonical else ALIAS,
             location=None if canonical else urls.collection(version.collection_id),
         )
+
+    def _collection(self, version: Version, urls: Urls, latest: int) -> dict[str, Any]:
+        successors = self.successors.of(self.backend.dataset(version.dataset), version.number)
+        document = collection_document(version, urls, successors, latest)
+        document["links"].append(files_link(self.backend.catalog, urls, version))
+        return document
 
     # -- items
 

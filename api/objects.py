@@ -17,7 +17,7 @@ from api.responses import IMMUTABLE, matches
 from versioning.errors import Integrity, NotFound
 from versioning.store import Store
 
-__all__ = ["media_type_of", "object_router", "parse_range"]
+__all__ = ["media_type_of", "object_router", "parse_range", "serve_object"]
 
 _NAME = re.compile(r"[0-9a-f]{64}(?:\.[a-z0-9]{1,12})?")
 _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
@@ -91,37 +91,49 @@ def object_router(store: Store) -> APIRouter:
         path = f"objects/{shard}/{name}"
         if not _NAME.fullmatch(name) or shard != name[:2]:
             raise _missing(path)
-        size = store.size(path)
-        if size is None:
-            raise _missing(path)
-        etag = f'"{name[:64]}"'
-        headers = {
-            "ETag": etag,
-            "Cache-Control": IMMUTABLE,
-            "Accept-Ranges": "bytes",
-            "Content-Type": media_type_of(name),
-            "X-Content-Type-Options": "nosniff",
-        }
-        if matches(request, etag):
-            return Response(status_code=304, headers=headers)
-        span = None
-        # If-Range with another validator, or with a date (there are none here), asks for the whole.
-        if request.headers.get("if-range", etag) == etag:
-            span = parse_range(request.headers.get("range", ""), size)
-        status = 200 if span is None else 206
-        if span is None:
-            span = _Span(0, size)
-        elif span.length == 0:
-            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
-        else:
-            headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{size}"
-        headers["Content-Length"] = str(span.length)
-        if is_head(request.scope):
-            return Response(status_code=status, headers=headers)
-        return StreamingResponse(_blocks(store, path, span), status_code=status, headers=headers)
+        return serve_object(request, store, path)
 
     router.add_api_route("/objects/{shard}/{name}", get_object, methods=["GET"], name="Get Object")
     return router
+
+
+def serve_object(request: Request, store: Store, path: str) -> Response:
+    """An object as the answer to a request: whole, a range, or its headers, under whatever name it was asked for.
+
+    Raises
+    ------
+    NotFound
+        If there is no such object.
+    """
+    name = path.rpartition("/")[2]
+    size = store.size(path)
+    if size is None:
+        raise _missing(path)
+    etag = f'"{name[:64]}"'
+    headers = {
+        "ETag": etag,
+        "Cache-Control": IMMUTABLE,
+        "Accept-Ranges": "bytes",
+        "Content-Type": media_type_of(name),
+        "X-Content-Type-Options": "nosniff",
+    }
+    if matches(request, etag):
+        return Response(status_code=304, headers=headers)
+    span = None
+    # If-Range with another validator, or with a date (there are none here), asks for the whole.
+    if request.headers.get("if-range", etag) == etag:
+        span = parse_range(request.headers.get("range", ""), size)
+    status = 200 if span is None else 206
+    if span is None:
+        span = _Span(0, size)
+    elif span.length == 0:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    else:
+        headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{size}"
+    headers["Content-Length"] = str(span.length)
+    if is_head(request.scope):
+        return Response(status_code=status, headers=headers)
+    return StreamingResponse(_blocks(store, path, span), status_code=status, headers=headers)
 
 
 def _blocks(store: Store, path: str, span: _Span) -> Iterator[bytes]:
