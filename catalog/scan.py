@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
@@ -23,17 +22,15 @@ from catalog import cql, query_area
 from catalog.cql_nodes import COLUMNS
 from catalog.cql_values import member, path_of, text_of
 from catalog.query import Query
+from versioning.canonical import parse
 from versioning.snapshots import Chunk
 from versioning.version import Version
 
-__all__ = ["NO_TIME", "SLACK", "Found", "Plan"]
+__all__ = ["NO_TIME", "Found", "Plan"]
 
 _CHEAP = ("id", "bbox", "start_datetime", "end_datetime")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _MOST_PARTS = 32
-# Degrees by which an item's geometry may stick out of its box and still be found: pgstac goes by the geometry alone,
-# and USGS's Landsat items in Greenland stick out by up to 0.06.
-SLACK = 0.25
 # A missing time sorts after every other, as NULL does in PostgreSQL.
 NO_TIME = np.iinfo(np.int64).max
 
@@ -56,7 +53,7 @@ class Found:
         if self.table is not None:
             column = self.table.column("item")
             for row in self.rows.tolist():
-                yield orjson.loads(memoryview(column[row].as_buffer()))
+                yield parse(memoryview(column[row].as_buffer()))
 
 
 class _Item:
@@ -83,7 +80,7 @@ class _Item:
     def item(self) -> dict[str, Any]:
         item = self._item
         if item is None:
-            item = self._item = {} if self._text is None else orjson.loads(memoryview(self._text.as_buffer()))
+            item = self._item = {} if self._text is None else parse(memoryview(self._text.as_buffer()))
         return item
 
 
@@ -104,7 +101,6 @@ class Plan:
         self.filter = None if query.filter is None else cql.compile_filter(query.filter)
         self.shape = _shape(query)
         self.boxes = _boxes(query, self.shape)
-        self.near = None if self.boxes is None else [wider for box in self.boxes for wider in _widened(box)]
         self.sorted_by = tuple(dict.fromkeys(field for field, _ in query.sortby if field not in COLUMNS))
         uses = self.filter.uses if self.filter else None
         self.reads_item = bool(self.sorted_by) or bool(uses and uses.item)
@@ -133,12 +129,12 @@ class Plan:
                 start is not None and chunk.end is not None and chunk.end < start
             ):
                 return False
-        if self.near is None:
+        if self.boxes is None:
             return True
         return chunk.bbox is not None and any(
             one[0] <= two[2] and one[2] >= two[0] and one[1] <= two[3] and one[3] >= two[1]
             for one in query_area.boxes_of(chunk.bbox)
-            for two in self.near
+            for two in self.boxes
         )
 
     def scan(self, version: Version, chunk: Chunk, read: pa.Table | None = None) -> Found:
@@ -190,8 +186,8 @@ class Plan:
                 mask &= start <= last
             if first is not None:
                 mask &= end >= first
-        if self.near is not None and mask.any():
-            mask &= _near(table, self.near)
+        if self.boxes is not None and mask.any():
+            mask &= _near(table, self.boxes)
         return mask
 
     def _placed(self, table: pa.Table, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -231,12 +227,6 @@ def _boxes(query: Query, shape: shapely.Geometry | None) -> list[query_area.Box]
     parts = shapely.get_parts(shape)
     found = shapely.bounds(parts if len(parts) <= _MOST_PARTS else np.array([shape]))
     return [(box[0], box[1], box[2], box[3]) for box in found.tolist()]
-
-
-def _widened(box: query_area.Box) -> list[query_area.Box]:
-    west, south, east, north = box
-    sides = query_area.wrapped(west - SLACK, east + SLACK)
-    return [(left, south - SLACK, right, north + SLACK) for left, right in sides]
 
 
 def _times(table: pa.Table, column: str) -> np.ndarray:

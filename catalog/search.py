@@ -7,6 +7,7 @@ rest of the world; and CQL2's DATE can be compared, where pgstac finds nothing.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,13 @@ from itertools import pairwise
 from threading import Lock
 from typing import Any
 
-import orjson
 from cachetools import LRUCache
 
 from catalog.paging import Order, Token, identity, make_order
 from catalog.query import Query
 from catalog.quoting import brief
 from catalog.scan import Found, Plan
+from versioning.canonical import parse
 from versioning.errors import InvalidInput
 from versioning.snapshots import Chunk
 from versioning.version import Version
@@ -70,12 +71,12 @@ class Explanation:
         return asdict(self)
 
     def __str__(self) -> str:
-        what = orjson.dumps(self.query).decode() if self.query else "everything"
-        json = "parses the items that are left" if self.reads_json else "parses no item"
+        what = json.dumps(self.query) if self.query else "everything"
+        reads = "parses the items that are left" if self.reads_json else "parses no item"
         return (
             f"{self.pin}: {what}\n"
             f"  reads {self.chunks_read:,} of {self.chunks:,} chunks\n"
-            f"  looks at {self.examined:,} of {self.items:,} items, {json}\n"
+            f"  looks at {self.examined:,} of {self.items:,} items, {reads}\n"
             f"  finds {self.matched:,}"
         )
 
@@ -215,7 +216,7 @@ def _fetch(versions: Sequence[Version], order: Order, start: int, stop: int) -> 
         number, chunk = order.chunks[part]
         rows = wanted[part]
         texts = versions[number].table(chunk, ("item",)).column("item").take(rows).to_pylist()
-        items = [orjson.loads(text) for text in texts]
+        items = [parse(text.encode()) for text in texts]
         for item in items:
             item["collection"] = versions[number].collection_id
         return dict(zip(rows, items, strict=True))

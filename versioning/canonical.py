@@ -89,7 +89,7 @@ def loads(data: bytes | str, *, where: str = "document") -> Any:
     return value
 
 
-def parse(data: bytes) -> Any:
+def parse(data: bytes | memoryview) -> Any:
     """The value of canonical JSON. Whole numbers from 2**53 on become floats: their digits are the shortest, not exact.
 
     Raises
@@ -98,7 +98,7 @@ def parse(data: bytes) -> Any:
         If it is not JSON.
     """
     if _LONG_DIGITS.search(data):
-        return json.loads(data, parse_int=_number)
+        return json.loads(bytes(data), parse_int=_number)
     return orjson.loads(data)
 
 

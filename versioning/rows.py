@@ -73,7 +73,10 @@ class AssetRef:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One item of a version. Times are microseconds since 1970 in UTC; ``geometry`` is WKB in 2D."""
+    """One item of a version: what a version stores of it, and what prunes it.
+
+    Times are microseconds since 1970 in UTC; ``geometry`` is WKB in 2D; ``bbox`` covers the item's box and geometry.
+    """
 
     id: str
     digest: bytes
@@ -107,12 +110,15 @@ def make_row(item: Mapping[str, Any]) -> Row:
     plain = parse(data)
     assets = _assets(plain, where)
     start, end = item_interval(plain)
+    shape = _shape(plain.get("geometry"), where)
+    # Two dimensions, little-endian: the column prunes, the JSON keeps heights. GeoParquet wants ISO WKB, which differs
+    # from shapely's default as soon as there is a Z; a position without height among others with one became NaN.
     return Row(
         id=item_id,
         digest=sha256(data),
         content_digest=content_digest(plain),
-        bbox=item_bbox(plain),
-        geometry=_wkb(plain.get("geometry"), where),
+        bbox=_cover(item_bbox(plain), shape),
+        geometry=None if shape is None else shapely.to_wkb(shape, output_dimension=2, byte_order=1),
         start=start,
         end=end,
         assets=assets,
@@ -234,7 +240,7 @@ def _micros(text: object, where: str, *, up: bool) -> int:
     return micros
 
 
-def _wkb(geometry: object, where: str) -> bytes | None:
+def _shape(geometry: object, where: str) -> shapely.Geometry | None:
     if geometry is None:
         return None
     if not isinstance(geometry, Mapping) or geometry.get("type") not in _GEOMETRIES:
@@ -245,9 +251,22 @@ def _wkb(geometry: object, where: str) -> bytes | None:
         raise InvalidInput(f"{where} has a geometry that cannot be read: {error}.") from error
     if shape is None or shape.is_empty:
         raise InvalidInput(f"{where} has an empty geometry.", hint="Use null where an item has no place.")
-    # Two dimensions, little-endian: the column prunes, the JSON keeps heights. GeoParquet wants ISO WKB, which differs
-    # from shapely's default as soon as there is a Z; a position without height among others with one became NaN.
-    return shapely.to_wkb(shape, output_dimension=2, byte_order=1)
+    return shape
+
+
+def _cover(box: BBox | None, shape: shapely.Geometry | None) -> BBox | None:
+    """The box that prunes: the item's, widened to its geometry.
+
+    Searches go by geometries, and those of real items stick out of their boxes (USGS's Landsat scenes in Greenland by
+    up to 0.06 degrees). A box with west > east keeps its longitudes: readers look at the geometry of such rows anyway.
+    """
+    if box is None or shape is None:
+        return box
+    west, south, east, north = box
+    left, bottom, right, top = (float(value) for value in shapely.bounds(shape))
+    if west <= east:
+        west, east = min(west, left), max(east, right)
+    return (west, min(south, bottom), east, max(north, top))
 
 
 def _assets(item: Mapping[str, Any], where: str) -> tuple[AssetRef, ...]:

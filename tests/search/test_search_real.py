@@ -8,8 +8,9 @@ import pytest
 import shapely
 from search_items import box_geometry, found, make_version, moment, place_matches, times_of, with_assets
 
-from catalog.scan import SLACK
 from catalog.search import Query, iterate, search
+from versioning.catalog import Catalog
+from versioning.commit import commit
 from versioning.errors import InvalidInput
 from versioning.rows import make_row
 
@@ -103,12 +104,9 @@ def test_the_default_order_is_the_newest_first(items, version):
     assert got == sorted(items, key=lambda name: (times_of(items[name])[0], name), reverse=True)
 
 
-def test_how_far_boxes_cover_their_geometries(items):
-    # Chunks and rows are pruned by the item's box, so an item whose geometry sticks out further would be missed.
-    for name, item in items.items():
-        if item["geometry"] is None or item["bbox"][0] > item["bbox"][2 if len(item["bbox"]) == 4 else 3]:
-            continue
-        corners = item["bbox"] if len(item["bbox"]) == 4 else [item["bbox"][i] for i in (0, 1, 3, 4)]
-        left, bottom, right, top = shapely.geometry.shape(item["geometry"]).bounds
-        out = max(corners[0] - left, corners[1] - bottom, right - corners[2], top - corners[3])
-        assert out < SLACK / 2, (name, out)
+def test_an_item_is_found_where_its_geometry_sticks_out_of_its_box(items):
+    name, item = next((name, item) for name, item in sorted(items.items()) if len(item.get("bbox") or ()) == 4)
+    moved = item | {"geometry": {"type": "Point", "coordinates": [10.0, 20.0]}, "bbox": [50.0, 60.0, 51.0, 61.0]}
+    dataset = Catalog.create("memory://").dataset("odd")
+    version = commit(dataset, items=[moved], message="m", author="a").version
+    assert found(version, Query.parse(bbox=[9.9, 19.9, 10.1, 20.1]), search) == [name]

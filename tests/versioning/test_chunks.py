@@ -202,7 +202,7 @@ def test_roots_of_nothing_are_stated():
 
 def test_what_prunes_a_chunk():
     def box(item_id, bbox, start="2024-01-01T00:00:00Z", end="2024-01-01T00:00:00Z"):
-        geometry = None if bbox is None else {"type": "Point", "coordinates": [0, 0]}
+        geometry = None if bbox is None else {"type": "Point", "coordinates": bbox[:2]}
         properties = {"datetime": None, "start_datetime": start, "end_datetime": end}
         return make_row(item_of(item_id, bbox=bbox, geometry=geometry, properties=properties))
 
@@ -216,6 +216,12 @@ def test_what_prunes_a_chunk():
     assert (chunk.start, chunk.end) == (1577836800000000, 1735689600000000)
     assert describe(table_of([*plain, box("d", [170, -5, -170, 5])]), ()).bbox == (-180, -5, 180, 9)
     assert describe(table_of([box("b", None)]), ()).bbox is None
+
+
+def test_the_box_that_prunes_covers_the_geometry():
+    line = {"type": "LineString", "coordinates": [[0.5, 2], [3.5, 4.25]]}
+    assert make_row(item_of("a", geometry=line, bbox=[1, 2, 3, 4])).bbox == (0.5, 2, 3.5, 4.25)
+    assert make_row(item_of("a", geometry=line, bbox=[170, 3, -170, 4])).bbox == (170, 2, -170, 4.25)
 
 
 def test_chunk_files_are_geoparquet(tmp_path):
