@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import rfc8785
@@ -143,11 +143,11 @@ def _normal(value: object, plan: _Plan, where: str, depth: int, *, key: str | No
         return _integer(int(value), plan, where)
     if isinstance(value, float):
         return _float(float(value), plan, where, key)
-    if isinstance(value, Mapping | list | tuple) and depth == MAX_DEPTH:
-        raise InvalidInput(f"{where} is nested deeper than {MAX_DEPTH} levels.")
-    if isinstance(value, Mapping):
+    # Asking for the exact type first is three times as fast as asking for Mapping, an abstract class.
+    if kind is dict or isinstance(value, Mapping):
+        _check_depth(depth, where)
         out: dict[str, Any] = {}
-        for name, member in value.items():
+        for name, member in cast("Mapping[Any, Any]", value).items():
             if not isinstance(name, str):
                 raise InvalidInput(f"{where} has a key that is not a string: {name!r}.")
             if not name.isascii():
@@ -155,10 +155,16 @@ def _normal(value: object, plan: _Plan, where: str, depth: int, *, key: str | No
             out[name] = _normal(member, plan, where, depth + 1, key=name)
         return out
     if isinstance(value, list | tuple):
+        _check_depth(depth, where)
         return [_normal(member, plan, where, depth + 1, key=key) for member in value]
     if isinstance(value, str):
         return str(value)
     raise InvalidInput(f"{where} holds a {kind.__name__} where JSON has no such thing{_at(key)}.")
+
+
+def _check_depth(depth: int, where: str) -> None:
+    if depth == MAX_DEPTH:
+        raise InvalidInput(f"{where} is nested deeper than {MAX_DEPTH} levels.")
 
 
 def _integer(value: int, plan: _Plan, where: str) -> int | float:

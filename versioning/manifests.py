@@ -11,10 +11,10 @@ file may serve many chunks. The leaf digest in the snapshot says what the merged
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,22 +85,35 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
         pa.array([row.id for row in rows], pa.string()),
         pa.array([row.digest for row in rows], _DIGEST),
         pa.array([row.content_digest for row in rows], _DIGEST),
-        pa.array([_box(row) for row in rows], _BBOX),
+        _boxes(rows),
         pa.array([row.geometry for row in rows], pa.binary()),
         pa.array([row.start for row in rows], pa.int64()).cast(_TIME),
         pa.array([row.end for row in rows], pa.int64()).cast(_TIME),
-        pa.array([[_asset(asset) for asset in row.assets] for row in rows], pa.list_(_ASSET)),
+        _assets(rows),
         pa.array([row.item.decode("utf-8") for row in rows], pa.string()),
     ]
     return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
 
 
-def _box(row: Row) -> dict[str, float] | None:
-    return None if row.bbox is None else dict(zip(("xmin", "ymin", "xmax", "ymax"), row.bbox, strict=True))
+def _boxes(rows: Sequence[Row]) -> pa.Array:
+    boxes = [row.bbox or (0.0, 0.0, 0.0, 0.0) for row in rows]
+    sides = [pa.array([box[side] for box in boxes], pa.float64()) for side in range(4)]
+    missing = pa.array([row.bbox is None for row in rows], pa.bool_())
+    return pa.StructArray.from_arrays(sides, fields=list(_BBOX), mask=missing)
 
 
-def _asset(asset: AssetRef) -> dict[str, Any]:
-    return {"key": asset.key, "href": asset.href, "sha256": asset.sha256, "size": asset.size}
+def _assets(rows: Sequence[Row]) -> pa.Array:
+    """Built from flat columns: a list of dicts an item takes five times as long."""
+    flat = [asset for row in rows for asset in row.assets]
+    columns = [
+        pa.array([asset.key for asset in flat], pa.string()),
+        pa.array([asset.href for asset in flat], pa.string()),
+        pa.array([asset.sha256 for asset in flat], _DIGEST),
+        pa.array([asset.size for asset in flat], pa.int64()),
+    ]
+    ends = itertools.accumulate((len(row.assets) for row in rows), initial=0)
+    offsets = pa.array(list(ends), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(columns, fields=list(_ASSET)))
 
 
 def encode_rows(table: pa.Table) -> bytes:

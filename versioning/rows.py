@@ -152,7 +152,10 @@ def _asset_content(asset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _content(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    kind = type(value)
+    if kind is str or kind is float or kind is int:
+        return value
+    if kind is dict or isinstance(value, Mapping):
         return {key: _content(member) for key, member in value.items() if key not in _NOT_CONTENT}
     if isinstance(value, list | tuple):
         return [_content(member) for member in value]
