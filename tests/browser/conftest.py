@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +51,18 @@ WEST, NORTH = -105.9, 40.55
 # Pixels that are not square: OpenLayers draws dots beside the place without the change in api/browser/prepare.mjs.
 WIDE, HIGH = 0.00275, 0.00211
 COLUMNS, ROWS = 150, 150
+MAP = ".ol-viewport canvas"
+# Below /browser/: the path, and what must come before the page counts as shown.
+PAGES = {
+    "landing": ("", "text=The ridge v3"),
+    "v1": ("collections/ridge--v1", ".items .item-card", MAP),
+    "v3": ("collections/ridge--v3", ".items .item-card >> nth=1", MAP),
+    "versions": ("collections/ridge/versions", "text=The ridge v1", "text=The ridge v3"),
+    # The badge comes when the raster is on the map.
+    "relief": ("collections/ridge--v3/items/relief", ".badge.shown", MAP),
+    "huts": ("collections/ridge--v3/items/huts", "text=Download", MAP),
+    "revisions": ("collections/ridge/items/huts/versions", ".items .item-card >> nth=1"),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,7 @@ class Page:
     title: str
     text: str
     links: dict[str, str]
+    download: str | None
     complaints: list[str]
     elsewhere: list[str]
     picture: np.ndarray | None
@@ -89,12 +106,11 @@ def tools() -> dict[str, str]:
     return {"chromium": chromium, "node": node, "npm": npm}
 
 
-@pytest.fixture(scope="session")
-def playwright(tools, tmp_path_factory) -> Path:
-    """A folder with playwright-core: tools/ after `npm ci` there, else a new one, since workers run at once."""
+def playwright(tools: dict[str, str], folder: Path) -> Path:
+    """A folder with playwright-core: tools/ after `npm ci` there, else a new one beside the catalog."""
     if (REPOSITORY / "tools/node_modules/playwright-core/package.json").is_file():
         return REPOSITORY / "tools"
-    folder = tmp_path_factory.mktemp("node")
+    folder.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(REPOSITORY / "tools" / name, folder)
     command = [tools["npm"], "ci", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts"]
@@ -104,10 +120,9 @@ def playwright(tools, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def catalog(tmp_path_factory) -> Path:
+def make_catalog(work: Path) -> Path:
     """Elevations; huts; one hut moved."""
-    work = tmp_path_factory.mktemp("ridge")
+    work.mkdir()
     (work / "stacpin.yaml").write_text(RECIPE)
     pixels = np.repeat(np.array([1000, 2000, 3000], dtype="uint16"), COLUMNS // 3)
     profile = {"driver": "GTiff", "width": COLUMNS, "height": ROWS, "count": 1, "dtype": "uint16", "nodata": 65535}
@@ -133,87 +148,97 @@ def write_points(path: Path, points: dict[str, tuple[float, float]]) -> None:
 
 def ingest(work: Path, message: str) -> None:
     command = [sys.executable, "-m", "stacpin", "ingest", "-m", message, "--author", "tester", "--workers", "1"]
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="session")
-def address(catalog) -> Iterator[str]:
+@contextmanager
+def serving(catalog: Path) -> Iterator[str]:
     """A real server on a free port."""
     command = [sys.executable, "-m", "stacpin", "-C", str(catalog), "serve", "--port", "0"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    log = catalog.parent / "serve.log"
+    with log.open("w") as told:
+        server = subprocess.Popen(command, stderr=told)
     try:
-        assert server.stderr is not None
-        told = ""
-        while "browser " not in told:
-            line = server.stderr.readline()
-            assert line, f"the server ended: {told}"
-            told += line
-        found = re.search(r"STAC API +(http://\S+)/", told)
-        assert found, told
-        wait_for(found[1])
-        yield found[1]
+        yield wait_for(server, log)
     finally:
         server.terminate()
         server.wait(20)
-        if server.stderr is not None:
-            server.stderr.close()
 
 
-def wait_for(url: str) -> None:
-    for _ in range(400):
-        try:
-            urllib.request.urlopen(f"{url}/_mgmt/ping", timeout=5).close()
-        except urllib.error.URLError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the server does not answer")
+def wait_for(server: subprocess.Popen[bytes], log: Path) -> str:
+    """The address that the server tells, once it answers."""
+    end = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < end:
+        if found := re.search(r"STAC API +(http://\S+)/\n", log.read_text()):
+            with suppress(urllib.error.URLError):
+                urllib.request.urlopen(f"{found[1]}/_mgmt/ping", timeout=5).close()
+                return found[1]
+        time.sleep(0.05)
+    pytest.fail(f"the server does not answer: {log.read_text()}")
 
 
 @pytest.fixture(scope="session")
-def pages(tools, playwright, address, tmp_path_factory) -> dict[str, Page]:
-    """Every page that the tests look at, visited at once."""
-    folder = tmp_path_factory.mktemp("pictures")
-    item = "collections/ridge--v3/items"
-    wanted = {
-        "landing": ("", ["text=The ridge v3"], False),
-        "v1": ("collections/ridge--v1", [".items .item-card", ".ol-viewport canvas"], True),
-        "v3": ("collections/ridge--v3", [".items .item-card >> nth=1", ".ol-viewport canvas"], True),
-        "versions": ("collections/ridge/versions", ["text=The ridge v1", "text=The ridge v3"], False),
-        # The badge comes when the raster is on the map.
-        "relief": (f"{item}/relief", [".badge.shown", ".ol-viewport canvas"], True),
-        "huts": (f"{item}/huts", ["text=Download", ".ol-viewport canvas"], True),
-        "revisions": ("collections/ridge/items/huts/versions", [".items .item-card >> nth=1"], False),
-    }
-    plan = {
-        "playwright": str(playwright),
-        "chromium": tools["chromium"],
-        "origin": address,
-        "visits": [
-            {
-                "name": name,
-                "url": f"{address}/browser/{path}",
-                "wait_for": selectors,
-                "picture": str(folder / f"{name}.png") if picture else None,
-            }
-            for name, (path, selectors, picture) in wanted.items()
-        ],
-    }
-    (folder / "plan.json").write_text(json.dumps(plan))
-    command = [tools["node"], str(Path(__file__).with_name("visit.mjs")), str(folder / "plan.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+def visited(tools, tmp_path_factory) -> Path:
+    """The folder with what was seen: all pages are visited once, however many workers share the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder /= "browser"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "seen.json").exists():
+            seen = visit(tools, Path(tempfile.mkdtemp(dir=folder)))
+            (folder / "seen.json").write_text(json.dumps(seen))
+    return folder
+
+
+def visit(tools: dict[str, str], folder: Path) -> dict[str, Any]:
+    """Make the catalog, serve it, and look at its pages, all at once."""
+    with serving(make_catalog(folder / "ridge")) as address:
+        plan = {
+            "playwright": str(playwright(tools, folder / "node")),
+            "chromium": tools["chromium"],
+            "origin": address,
+            "visits": [
+                {
+                    "name": name,
+                    "url": f"{address}/browser/{path}",
+                    "wait_for": selectors,
+                    "picture": str(folder / f"{name}.png") if MAP in selectors else None,
+                }
+                for name, (path, *selectors) in PAGES.items()
+            ],
+        }
+        (folder / "plan.json").write_text(json.dumps(plan))
+        command = [tools["node"], str(Path(__file__).with_name("visit.mjs")), str(folder / "plan.json")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+    return {"address": address, "folder": str(folder), "pages": json.loads(done.stdout)}
+
+
+@pytest.fixture(scope="session")
+def address(visited) -> str:
+    """Where the server was."""
+    return json.loads((visited / "seen.json").read_text())["address"]
+
+
+@pytest.fixture(scope="session")
+def pages(visited) -> dict[str, Page]:
+    """What each page showed."""
+    seen = json.loads((visited / "seen.json").read_text())
     return {
         name: Page(
             title=shown["title"],
             text=shown["text"],
             links=dict(shown["links"]),
+            download=shown["download"],
             complaints=shown["complaints"],
             elsewhere=shown["elsewhere"],
-            picture=read_picture(folder / f"{name}.png") if wanted[name][2] else None,
+            picture=read_picture(Path(seen["folder"]) / f"{name}.png") if MAP in PAGES[name] else None,
         )
-        for name, shown in json.loads(done.stdout).items()
+        for name, shown in seen["pages"].items()
     }
 
 

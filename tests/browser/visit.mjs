@@ -2,7 +2,7 @@
 //
 // The plan: {"playwright": folder with the package, "chromium": its path, "origin": of the server, "visits": [{"name", "url",
 // "wait_for": selectors that must come, "picture": where the map's picture goes}]}. Requests to any other origin are refused and
-// listed, so what is seen does not depend on a network.
+// listed, so what is seen does not depend on a network. "download" is the beginning of what the first such button leads to.
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -11,7 +11,7 @@ import { join } from "node:path";
 
 const plan = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const { chromium } = createRequire(join(plan.playwright, "package.json"))("playwright-core");
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 45_000;
 
 async function visit(context, { url, wait_for: selectors, picture }) {
   const page = await context.newPage();
@@ -47,9 +47,20 @@ async function visit(context, { url, wait_for: selectors, picture }) {
     await settle(page, picture);
   }
   const links = await page.locator("a[href]").evaluateAll((all) => all.map((each) => [each.textContent.trim(), each.href]));
-  const shown = { title: await page.title(), text: await page.locator("body").innerText(), links };
+  const download = links.find(([text]) => text === "Download")?.[1];
+  const shown = {
+    download: download ? await firstBytes(download) : null,
+    title: await page.title(),
+    text: await page.locator("body").innerText(),
+    links,
+  };
   await page.close();
   return { ...shown, complaints, elsewhere: [...elsewhere] };
+}
+
+async function firstBytes(href) {
+  const answer = await fetch(href, { headers: { range: "bytes=0-3" } });
+  return answer.status === 206 ? Buffer.from(await answer.arrayBuffer()).toString("latin1") : `HTTP ${answer.status}`;
 }
 
 // Maps fade their tiles in: wait until two pictures in a row are the same.
