@@ -98,6 +98,7 @@ class Run:
         self.on_event = on_event
         self._work = _Work()
         self._plan: Plan | None = None
+        self._staged: StagedRun | None = None
 
     def plan(self) -> Plan:
         """Inspect the sources and compare them with ``latest``. Nothing is written.
@@ -193,7 +194,7 @@ class Run:
             return None
         from catalog.collections import dataset_summaries
 
-        run = StagedRun(
+        run = self._staged = StagedRun(
             id=self.id,
             dataset=self.recipe.dataset,
             base=parent.number if parent else None,
@@ -226,9 +227,10 @@ class Run:
         refs = list(self._work.stored.values())
         total, done = sum(ref.size for ref in refs), 0
         for ref in refs:
-            for _ in self.catalog.objects.read(ref.href, ref.sha256, ref.size):
-                pass
+            _prove(self.catalog, ref)
             done += ref.size
+            if self._staged is not None:
+                self._staged.proven.add(ref.href)
             self.on_event(Progress("verify", done, total, "bytes", ref.href))
         return total
 
@@ -338,18 +340,29 @@ def _attempt(task: Task) -> Made | StacpinError:
         return error
 
 
+def _prove(catalog: Catalog, ref: ObjectRef) -> None:
+    for _ in catalog.objects.read(ref.href, ref.sha256, ref.size):
+        pass
+
+
 def commit_staged(
     catalog: Catalog, run: StagedRun, *, message: str, author: str, on_event: Listener = silent
 ) -> CommitResult:
-    """Commit a run from the staging area.
+    """Commit a run from the staging area, after proving each object of it that this process has not yet proven.
 
     Raises
     ------
+    NotFound, Integrity
+        If an object that the run stored is missing, or is not what was stored; then nothing is committed.
     Conflict
         If somebody else changed the same items meanwhile.
     """
     dataset = catalog.dataset(run.dataset)
     base = None if run.base is None else dataset.version(run.base)
+    old = {asset.href for _, asset in base.assets()} if base else set()
+    new = {asset["href"]: asset for item in run.items for asset in item["assets"].values()}
+    for href in sorted(new.keys() - old - run.proven):
+        _prove(catalog, stored_ref(new[href]))
     result = commit(
         dataset,
         items=run.items,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,9 @@ class StagedRun:
         The version number it was made from, None for a new dataset.
     items, remove
         Items to write (stored form) and ids to take out.
+    proven
+        Paths of the objects that were read back in this process. It is never stored: what was whole when it was staged
+        may be damaged when it is committed.
     """
 
     id: str
@@ -43,6 +46,7 @@ class StagedRun:
     recipe: dict[str, Any]
     software: dict[str, str]
     plan: dict[str, Any]
+    proven: set[str] = field(default_factory=set, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -61,7 +65,7 @@ def write_staged(catalog: Catalog, run: StagedRun) -> None:
     lines = b"\n".join(canonical(item, where=f"item {item.get('id')}") for item in run.items)
     catalog.store.put_new(f"{folder}/items.ndjson", lines)
     catalog.store.put_new(f"{folder}/plan.json", canonical(run.plan))
-    rest = {name: getattr(run, name) for name in StagedRun.__slots__ if name not in {"items", "plan"}}
+    rest = {name: getattr(run, name) for name in StagedRun.__slots__ if name not in {"items", "plan", "proven"}}
     catalog.store.put_record(f"{folder}/staged.json", canonical(rest))
 
 
