@@ -75,7 +75,7 @@ class Project:
         return done.version
 
     def versions(self) -> list[int]:
-        return [version.number for version in self.catalog.dataset(self.dataset).versions()]
+        return sorted(version.number for version in self.catalog.dataset(self.dataset).versions())
 
     def objects(self) -> set[str]:
         return {entry.path for entry in self.catalog.store.list("objects")}
