@@ -17,18 +17,18 @@ setup: .venv/.synced ## make the environment from the lock file
 	@sh tools/setup.sh
 
 demo: setup ## the main job on real data, then API and STAC Browser (SERVE=0 ends after the job; PORT=8080)
-	@if [ "$(SERVE)" != 0 ]; then sh api/browser/build.sh || echo "going on without STAC Browser"; fi
+	@if [ "$(SERVE)" != 0 ]; then sh tools/with_node.sh sh api/browser/build.sh || echo "going on without STAC Browser"; fi
 	@$(BIN)/python -m stacpin.demo --serve $(SERVE) --port $(PORT)
 
 test: setup ## all tests, with the coverage of the version store
 	@sh tools/test_packages.sh
-	@sh api/browser/build.sh || echo "STAC Browser is not built: its tests will be skipped"
+	@sh tools/with_node.sh sh api/browser/build.sh || echo "STAC Browser is not built: its tests will be skipped"
 	$(BIN)/coverage erase
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --cov --cov-branch --cov-report=
+	sh tools/with_node.sh $(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --cov --cov-branch --cov-report=
 	$(BIN)/coverage report --include='versioning/*' --fail-under=95
 
 test-quick: setup ## all tests but those of servers and browsers
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not slow"
+	sh tools/with_node.sh $(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not slow"
 
 lint: setup ## ruff, pyright, the import contract
 	$(BIN)/ruff check
@@ -40,8 +40,8 @@ format: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-browser: ## build STAC Browser from its npm package (needs Node 20)
-	sh api/browser/build.sh
+browser: setup ## build STAC Browser from its npm package
+	sh tools/with_node.sh sh api/browser/build.sh
 
 bench: setup ## the benchmarks that are quick
 	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
