@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -78,11 +79,11 @@ def find_items(recipe: Recipe, folder: Path) -> list[SourceItem]:
                 f"layer {name!r}: no file matches {', '.join(layer.sources)} in {folder}.",
                 hint="Mend the pattern, or write 'optional: true' if the layer may be empty.",
             )
-        stems = [path.stem for path in files]
+        stems = Counter(path.stem for path in files)
         for path in files:
             fields = _fields(path, folder, name, layer)
-            item_id = check_item_id(_fill(layer.item or "{stem}", fields, path))
-            key = _asset_key(layer, fields, path, shared=layer.item is None and stems.count(path.stem) > 1)
+            item_id = _item_id(_fill(layer.item or "{stem}", fields, path), path)
+            key = _asset_key(layer, fields, path, shared=layer.item is None and stems[path.stem] > 1)
             properties = _properties(layer, fields, path, table.get(item_id, {}))
             item = items.setdefault(item_id, SourceItem(item_id, name, properties))
             _add(item, SourceAsset(key, path, name, layer, fields), properties)
@@ -131,6 +132,17 @@ def _fill(template: str, fields: Mapping[str, str], path: Path) -> str:
     return _FIELD.sub(value, template)
 
 
+def _item_id(name: str, path: Path) -> str:
+    try:
+        return check_item_id(name)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"{path}: {error.message}",
+            hint=f"{error.hint} Give its layer a pattern whose groups fit, and 'item: \"{{group}}\"', or rename it.",
+            kind=error.kind,
+        ) from error
+
+
 def _asset_key(layer: Layer, fields: Mapping[str, str], path: Path, *, shared: bool) -> str:
     """By default the layer; the folder's name where files of one stem lie in several folders."""
     if layer.asset is not None:
@@ -171,6 +183,12 @@ def _times(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if start is not None or end is not None:
         found["start_datetime"] = _time(start, path, last=False)
         found["end_datetime"] = _time(end, path, last=True)
+        first, last = (datetime.fromisoformat(found[name]) for name in ("start_datetime", "end_datetime"))
+        if first > last:
+            raise InvalidInput(
+                f"{path} ends ({found['end_datetime']}) before it starts ({found['start_datetime']}).",
+                hint="Mend start_datetime and end_datetime of its layer, or in its metadata.",
+            )
     return found
 
 
@@ -221,20 +239,32 @@ def _metadata(path: Path) -> dict[str, dict[str, Any]]:
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read as the layer's metadata: {error}.") from error
-    if path.suffix.lower() == ".csv":
-        rows: list[Any] = [
-            {name: value if name == "id" else _cell(value) for name, value in row.items() if name and value}
-            for row in csv.DictReader(io.StringIO(text))
-        ]
-    else:
-        content = loads(text, where=str(path))
-        rows = [{"id": key, **value} for key, value in content.items()] if isinstance(content, dict) else content
+    rows = _csv_rows(path, text) if path.suffix.lower() == ".csv" else loads(text, where=str(path))
+    if isinstance(rows, dict):
+        rows = [value | {"id": key} if isinstance(value, dict) else None for key, value in rows.items()]
     table: dict[str, dict[str, Any]] = {}
     for row in rows if isinstance(rows, list) else [None]:
         if not isinstance(row, dict) or "id" not in row:
-            raise InvalidInput(f"{path}: an entry has no 'id'.", hint="Give every row the id of its item.")
-        table[str(row.pop("id"))] = row
+            raise InvalidInput(
+                f"{path}: an entry has no 'id', or is no object.", hint="Give every row the id of its item."
+            )
+        item_id = str(row.pop("id"))
+        if item_id in table:
+            raise InvalidInput(f"{path}: {item_id!r} occurs twice.", hint="Give every item one row.")
+        table[item_id] = row
     return table
+
+
+def _csv_rows(path: Path, text: str) -> list[Any]:
+    try:
+        return [
+            {name: value if name == "id" else _cell(value) for name, value in row.items() if name and value}
+            for row in csv.DictReader(io.StringIO(text))
+        ]
+    except csv.Error as error:
+        raise InvalidInput(
+            f"{path} is not a CSV file: {error}.", hint="Write it as UTF-8 with a column 'id'."
+        ) from error
 
 
 def _cell(text: str) -> Any:
