@@ -23,7 +23,8 @@ Resampling = Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", 
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Infinity and NaN are YAML, but no recipe means them, and JSON cannot write them.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CogSettings(_Model):
@@ -39,7 +40,7 @@ class CogSettings(_Model):
 class LabelSettings(_Model):
     """What the label extension says of a layer of annotations."""
 
-    type: Literal["vector", "raster"] = "vector"
+    type: Literal["vector"] = "vector"
     tasks: list[str] = []
     properties: list[str] | None = None
     methods: list[str] = []
@@ -123,7 +124,7 @@ class Layer(_Model):
     @classmethod
     def _regular(cls, value: str | None) -> str | None:
         try:
-            re.compile(value or "")
+            re.compile(f"(?:{value or ''})$")  # as it is used: global flags are refused there
         except re.error as error:
             raise ValueError(f"it is not a regular expression: {error}") from error
         return value
@@ -136,6 +137,8 @@ class Layer(_Model):
         labels_only = {"layer", "precision", "label"} & self.model_fields_set
         if self.kind != "labels" and labels_only:
             raise ValueError(f"{', '.join(sorted(labels_only))} are for layers of kind labels")
+        if self.kind == "file" and {"crs", "source_crs"} & self.model_fields_set:
+            raise ValueError("crs and source_crs are for layers of kind raster and labels")
         if (self.start_datetime is None) != (self.end_datetime is None):
             raise ValueError("start_datetime and end_datetime go together")
         return self
