@@ -66,7 +66,7 @@ def part_of(asset: PlannedAsset, path: Path, ref: ObjectRef, digest: str, made: 
             description=layer.label.description or None,
             tasks=layer.label.tasks,
             methods=layer.label.methods,
-            extra=_extra(layer),
+            extra=_extra(layer) | ({"roles": layer.roles} if layer.roles else {}),
         )
     return opaque_asset(path, ref, roles=layer.roles or ("metadata",), title=_title(asset), extra=_extra(layer))
 
