@@ -9,6 +9,7 @@ from typing import Any
 
 from ingest.plan import PlannedAsset
 from ingest.recipe import Layer
+from versioning.objects import hash_file
 
 __all__ = ["Made", "Task", "convert", "task_of"]
 
@@ -82,7 +83,7 @@ def convert(task: Task) -> Made:
         return _labels(task)
     target = task.folder / task.source.name
     shutil.copyfile(task.source, target)
-    return Made(target, "", kept=True)
+    return Made(target, f"b1:{hash_file(target).hex()}", kept=True)  # of what was copied, whatever was planned
 
 
 def _raster(task: Task) -> Made:

@@ -17,7 +17,7 @@ from versioning.errors import InvalidInput, StacpinError
 from versioning.events import Listener, Progress, silent
 from versioning.version import Version
 
-__all__ = ["Plan", "PlannedAsset", "PlannedItem", "Refusal", "make_plan"]
+__all__ = ["Plan", "PlannedAsset", "PlannedItem", "Refusal", "check_settings", "make_plan"]
 
 Action = Literal["convert", "reuse"]
 State = Literal["new", "changed", "unchanged"]
@@ -126,6 +126,30 @@ def _item_dict(item: PlannedItem) -> dict[str, Any]:
             for key, asset in item.assets.items()
         },
     }
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Refuse CRSs and COG profiles that cannot be, before they are blamed on the sources one by one.
+
+    Raises
+    ------
+    InvalidInput
+        It names the layer.
+    """
+    from catalog.crs_identity import parse_crs
+    from ingest.cog import CogProfile
+
+    if recipe.crs is not None:
+        parse_crs(recipe.crs, what="the recipe's crs")
+    for name, layer in recipe.layers.items():
+        for key in ("crs", "source_crs"):
+            crs = getattr(layer, key)
+            if crs is not None:
+                parse_crs(crs, what=f"the {key} of layer {name!r},")
+        try:
+            CogProfile(**layer.cog.model_dump())
+        except InvalidInput as error:
+            raise InvalidInput(f"layer {name!r}: {error.message}", hint=error.hint, kind=error.kind) from error
 
 
 def make_plan(

@@ -16,7 +16,7 @@ from catalog.assets import AssetPart
 from ingest.cache import DigestCache
 from ingest.convert import Made, Task, convert, task_of
 from ingest.describe import collection_of, item_of, kept_part, part_of, software, stored_ref
-from ingest.plan import Plan, PlannedAsset, PlannedItem, Refusal, make_plan, refusal_dict
+from ingest.plan import Plan, PlannedAsset, PlannedItem, Refusal, check_settings, make_plan, refusal_dict
 from ingest.recipe import Recipe
 from ingest.sources import find_items
 from ingest.staging import StagedRun, mark_done, new_run_id, quarantine, write_staged
@@ -109,6 +109,7 @@ class Run:
             If a source is refused and the recipe says to stop then.
         """
         self._enter(Stage.PLANNED)
+        check_settings(self.recipe)
         items = find_items(self.recipe, self._folder)
         self._plan = make_plan(
             self.recipe,
@@ -136,15 +137,15 @@ class Run:
             tasks = list(self._tasks(plan, Path(scratch)))
             self.on_event(Progress("convert", 0, len(tasks), "files"))
             for done, (task, asset, result) in enumerate(_results(pool, tasks), start=1):
-                if not isinstance(result, StacpinError):
-                    parts[task.item, task.key] = self._store(asset, result)
-                elif self.recipe.on_error == "stop":
-                    raise result
-                else:
-                    refused[task.item] = Refusal(task.item, str(task.source), result.kind, result.message, result.hint)
+                error = self._attempt_store(parts, task, asset, result)
+                if error is not None and self.recipe.on_error == "stop":
+                    raise error
+                if error is not None:
+                    refused[task.item] = Refusal(task.item, str(task.source), error.kind, error.message, error.hint)
                 self.on_event(Progress("convert", done, len(tasks), "files", task.source.name))
             plan.refused += [refused[item_id] for item_id in sorted(refused)]
             plan.items = [item for item in plan.items if item.source.id not in refused]
+            _check_any_left(plan)
             for item in plan.items:
                 for key, asset in item.assets.items():
                     if (item.source.id, key) not in parts:
@@ -282,7 +283,10 @@ class Run:
             return kept_part(there, item.geometry)
         local = self.catalog.store.local_root
         path = local / ref.href if local else self._fetch(ref, scratch / Path(ref.href).name)
-        return part_of(asset, path, ref, there["pin:digest"], None)
+        part = part_of(asset, path, ref, there["pin:digest"], None)
+        if local is None:
+            path.unlink()
+        return part
 
     def _fetch(self, ref: ObjectRef, target: Path) -> Path:
         """An object as a file, proven."""
@@ -291,9 +295,21 @@ class Run:
                 file.write(block)
         return target
 
+    def _attempt_store(
+        self, parts: dict[tuple[str, str], AssetPart], task: Task, asset: PlannedAsset, result: Made | StacpinError
+    ) -> StacpinError | None:
+        """Store what was made, or say why not. What the store itself could not do is no fault of the source's."""
+        if isinstance(result, StacpinError):
+            return result
+        try:
+            parts[task.item, task.key] = self._store(asset, result)
+        except InvalidInput as error:
+            return error
+        return None
+
     def _store(self, asset: PlannedAsset, made: Made) -> AssetPart:
         """Store a made file, unless the parent has the same content."""
-        digest = made.digest or asset.inspection.digest
+        digest = made.digest
         parent = asset.parent
         if parent is not None and parent.get("pin:digest") == digest:
             ref = stored_ref(parent)
@@ -314,6 +330,18 @@ class Run:
             return
         with ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             yield pool
+
+
+def _check_any_left(plan: Plan) -> None:
+    """Refuse to go on with nothing: a version without a single item is no version of the sources."""
+    if plan.items or not plan.refused:
+        return
+    first, count = plan.refused[0], len(plan.refused)
+    raise InvalidInput(
+        f"{f'all {count} items were' if count > 1 else 'the only item was'} refused: {first.path}: {first.message}",
+        hint=first.hint,
+        kind=first.kind,
+    )
 
 
 def _results(
