@@ -247,10 +247,10 @@ def test_a_refusal_in_a_pool_stops_the_run(project: Project) -> None:
     for seed in range(6):
         write_raster(project.folder / f"s{seed}.tif", pixels(seed))
     # fine to read, but no GeoTIFF can hold two nodata values: it is the conversion that refuses it
-    write_two_nodatas(project.folder / "s2.vrt", project.folder / "s1.tif")
+    write_two_nodatas(project.folder / "s9.vrt", project.folder / "s1.tif")
     project.recipe({"scenes": RASTERS | {"sources": ["*.tif", "*.vrt"], "item": "{parent}-{stem}"}})
     before = project.listing()
-    with ThreadPoolExecutor(2) as pool, pytest.raises(InvalidInput, match=r"s9\.vrt|s2\.vrt"):
+    with ThreadPoolExecutor(2) as pool, pytest.raises(InvalidInput, match=r"s9\.vrt"):
         project.ingest(executor=pool)
     assert project.listing() == before
 
@@ -263,7 +263,7 @@ def write_two_nodatas(path: Path, source: Path) -> None:
         "</SimpleSource></VRTRasterBand>"
         for at in (1, 2)
     )
-    path.with_name("s9.vrt").write_text(
+    path.write_text(
         '<VRTDataset rasterXSize="80" rasterYSize="60"><SRS>EPSG:32618</SRS>'
         f"<GeoTransform>500000, 10, 0, 4000000, 0, -10</GeoTransform>{bands}</VRTDataset>"
     )
