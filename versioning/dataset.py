@@ -165,7 +165,10 @@ class Dataset:
         tag = self.find_tag(name)
         if tag is not None:
             return tag.target
-        entry = self.pointer(name)
+        try:
+            entry = self.pointer(name)
+        except InvalidInput:  # v9.9.9: a tag may be called so, a pointer may not
+            entry = None
         if entry is None:
             raise self._no_version(name)
         return entry.target
