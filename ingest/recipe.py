@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -109,12 +109,6 @@ class Layer(_Model):
     label: LabelSettings = LabelSettings()
     optional: bool = False
 
-    @field_validator("datetime", "start_datetime", "end_datetime", mode="before")
-    @classmethod
-    def _text_of_date(cls, value: object) -> object:
-        # YAML reads 2024-05-01 as a date; templates and RFC 3339 texts are strings.
-        return value.isoformat() if hasattr(value, "isoformat") else value  # pyright: ignore[reportAttributeAccessIssue]
-
     @field_validator("sources", mode="before")
     @classmethod
     def _one_source(cls, value: object) -> object:
@@ -216,7 +210,15 @@ def load_recipe(path: Path) -> Recipe:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without what makes it dangerous: no aliases (a few bytes can stand for gigabytes), no duplicate keys."""
+    """YAML without what makes it dangerous: no aliases (a few bytes can stand for gigabytes), no duplicate keys.
+
+    Dates stay the texts that they are: templates and RFC 3339 want them so.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, expression) for tag, expression in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -237,7 +239,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _explained(path: Path, error: ValidationError) -> InvalidInput:
-    first = error.errors()[0]
+    # A misspelt key is often the reason why another one is missing: it is named first.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"]) or "the recipe"
     hint = "See docs/recipes.md for what a recipe may say."
     if first["type"] == "extra_forbidden":
