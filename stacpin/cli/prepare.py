@@ -110,11 +110,7 @@ def ingest(
         return
     if no_commit:
         data = {"run": staged.id, "staged": len(staged.items), "removed": staged.remove, "checks": checks}
-        what = ", ".join(
-            [counted(len(staged.items), "item"), *([f"{len(staged.remove)} removed"] if staged.remove else [])]
-        )
-        text = f"staged {what} as run {staged.id}; to commit: stacpin commit -m MESSAGE"
-        out.data(data, text)
+        out.data(data, f"{_staged_text([staged])}\nto commit it: stacpin commit -m MESSAGE")
         return
     _commit(out, place, staged, message or _message(plan), author(author_), tag)
 

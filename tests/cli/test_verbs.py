@@ -1,0 +1,166 @@
+"""Every verb on real data: what it prints, and its envelope."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from cli_snapshots import check_json, check_snapshot, without_times
+from conftest import DATASET, move_glacier
+
+V1, V2, V3 = (f"{DATASET}@v{number}" for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("log", ["log"]),
+        ("log-dataset", ["log", DATASET]),
+        ("log-moves", ["log", DATASET, "--moves", "stable"]),
+        ("show", ["show", V3]),
+        ("show-item", ["show", V3, "rmnp-dem"]),
+        ("diff", ["diff", V2, V3]),
+        ("diff-stat", ["diff", V1, V3, "--stat"]),
+        ("diff-none", ["diff", V3, V3]),
+        ("resolve", ["resolve", f"{DATASET}@stable", DATASET]),
+        ("status", ["status"]),
+        ("dry-run", ["ingest", "--dry-run"]),
+        ("digest", ["digest", "imagery/red.tif", "labels/rmnp.shp", "labels/colorado-glaciers.geojson"]),
+        ("verify", ["verify", f"{DATASET}@stable"]),
+    ],
+)
+def test_reading_verbs_answer_as_they_did(cli, here, name, words):
+    ran = cli(*words)
+    assert (ran.code, ran.err) == (0, "")
+    text = "\n".join(line for line in ran.out.splitlines() if not line.startswith("software"))
+    check_snapshot(f"text-{name}.txt", without_times(text.replace(str(here), "FOLDER")) + "\n")
+    envelope = cli(*words, "--json").json
+    assert envelope.keys() == {"ok", "command", "data", "errors"}
+    assert (envelope["ok"], envelope["command"], envelope["errors"]) == (True, words[0], [])
+    check_json(name, envelope, here)
+
+
+def test_search_prints_lines_and_json_lines(cli, here):
+    ran = cli("search", V2, "--bbox", "-106,40.1,-105.4,40.6", "--filter", "constellation = 'landsat'")
+    assert ran.out == "rmnp-landsat  2018-01-01T00:00:00Z/2018-12-31T23:59:59Z  blue, green, red\n"
+    assert ran.err == f"1 item of {V2}\n"
+    lines = [json.loads(line) for line in cli("search", V2, "--json").out.splitlines()]
+    assert [item["id"] for item in lines] == ["colorado-glaciers", "rmnp-boundary", "rmnp-dem", "rmnp-landsat"]
+    assert {item["collection"] for item in lines} == {f"{DATASET}--v2"}
+    assert len(cli("search", V2, "--json", "--limit", "2").out.splitlines()) == 2
+    assert len(cli("search", DATASET, "--datetime", "2018-12-15").out.splitlines()) == 4
+    assert cli("search", DATASET, "--datetime", "2017").out == ""
+    assets = [
+        json.loads(line) for line in cli("search", V2, "--ids", "rmnp-dem", "--assets", "--json").out.splitlines()
+    ]
+    assert [(each["item"], each["asset"]) for each in assets] == [("rmnp-dem", "dem")]
+    geometry = here / "square.json"
+    square = [[-106, 40], [-105, 40], [-105, 41], [-106, 41], [-106, 40]]
+    geometry.write_text(json.dumps({"type": "Polygon", "coordinates": [square]}))
+    by_file = cli("search", V1, "--intersects", geometry).out
+    assert by_file == cli("search", V1, "--intersects", geometry.read_text()).out
+    assert by_file.startswith("rmnp-dem")
+
+
+def test_a_bare_dataset_says_what_it_is(cli, here):
+    assert cli("search", DATASET).err == f"{DATASET} is {V3}\n4 items of {V3}\n"
+    assert cli("-q", "search", DATASET).err == ""
+
+
+def test_pull_verify_and_lock(cli, here, tmp_path):
+    ran = cli("pull", f"{DATASET}@stable", tmp_path / "data")
+    assert f"6 files of 4 items in {tmp_path / 'data'} (575.3 kB): 6 fetched, 0 already there, all proven" in ran.out
+    again = cli("pull", V2, tmp_path / "data", "--json").json
+    assert (again["data"]["fetched"], again["data"]["kept"]) == (0, 6)
+    assert cli("verify", tmp_path / "data").out.splitlines()[1] == "proven: 4 items, 6 files, 575.3 kB"
+    part = cli("pull", V2, tmp_path / "part", "--asset", "dem", "--ids", "rmnp-dem")
+    assert "1 file of 1 item in" in part.out
+    ran = cli("lock", f"{DATASET}@stable", "-f", tmp_path / "stacpin.lock")
+    assert ran.out.startswith(f"{V2}  sha256:856cdd21")
+    assert cli("-C", tmp_path / "stacpin.lock", "search", DATASET).err.endswith(f"4 items of {V2}\n")
+
+
+def test_pull_says_when_nothing_was_meant(cli, here, tmp_path):
+    ran = cli("pull", V3, tmp_path / "a", "--asset", "nir")
+    assert "no item has an asset nir; assets of rocky-mountain@v3: blue, boundary, dem" in ran.err
+    assert "no item of rocky-mountain@v3 matches" in cli("pull", V3, tmp_path / "b", "--bbox", "0,0,1,1").err
+
+
+def test_init_and_the_empty_catalog(cli, tmp_path, monkeypatch):
+    where = tmp_path / "new catalog é"
+    assert cli("init", where, "--title", "Tests").out == f"{where} is a stacpin catalog (format 1).\n"
+    before = (where / "stacpin.json").read_bytes()
+    assert cli("init", where, "--json").json["data"]["format"] == 1
+    assert (where / "stacpin.json").read_bytes() == before
+    assert cli("-C", where, "log").out == f"no datasets yet in {where}\n"
+    assert cli("-C", where, "log", "--json").json["data"] == []
+    assert cli("-C", where, "status").out == "nothing is staged\n"
+    monkeypatch.chdir(where)
+    assert cli("log").code == 0
+
+
+def test_ingest_commit_and_nothing_to_commit(cli, place):
+    ran = cli("ingest")
+    assert ran.out.startswith(f"nothing to commit: {DATASET} is as it was ({V3} sha256:")
+    assert cli("ingest", "--json").json["data"]["created"] is False
+    assert "stacpin tag rocky-mountain@v3 v7.0.0" in cli("ingest", "--tag", "v7.0.0").err
+    move_glacier(place / "work", 0.01)
+    ran = cli("ingest", "--no-commit")
+    assert "1 item, 0 removed" in ran.out
+    assert "stacpin commit -m MESSAGE" in ran.out
+    assert len(cli("status", "--json").json["data"]["staged"]) == 1
+    assert "staged: run " in cli("status").out
+    assert cli("log", DATASET, "--json").json["data"][0]["version"] == 3
+    committed = cli("commit", "-m", "Again", "--tag", "v2.0.0", "--author", "Bo", "--json").json
+    assert committed["data"]["created"] is True
+    assert committed["data"]["version"]["pin"] == f"{DATASET}@v4"
+    newest = cli("log", DATASET, "-n", "1", "--json").json["data"][0]
+    assert (newest["author"], newest["message"], newest["names"]) == ("Bo", "Again", ["latest", "v2.0.0"])
+    assert cli("ingest", "--tag", "v2.0.0").out.startswith("nothing to commit")
+
+
+def test_names_move_and_stay(cli, place):
+    assert cli("tag", V3, "v3.0.0").out == f"{DATASET}@v3.0.0 is {V3} for ever\n"
+    assert cli("promote", V3).out == f"{DATASET}@stable is {V3}\n"
+    assert cli("promote", V1, "candidate", "--json").json["data"]["pointer"] == "candidate"
+    ran = cli("rollback", DATASET, "--to", "v2", "-m", "shifted labels")
+    assert ran.out == f"{DATASET}@latest is {V2} again (it was v3): shifted labels\n"
+    assert cli("resolve", DATASET).out.startswith(f"{V2}  sha256:")
+    moves = cli("log", DATASET, "--moves", "latest", "--json").json["data"]
+    assert [(move["target"], move["why"], move["author"]) for move in moves] == [(2, "shifted labels", "Ana Ruiz")]
+
+
+def test_the_catalog_is_found_in_this_order(cli, place, tmp_path, monkeypatch):
+    """-C after the verb, -C before it, STACPIN_CATALOG, the recipe's, the folder itself."""
+    empty = {name: tmp_path / name for name in ("one", "two", "three")}
+    for folder in empty.values():
+        cli("init", folder)
+    assert cli("log").out.startswith("dataset")
+    monkeypatch.setenv("STACPIN_CATALOG", str(empty["three"]))
+    assert cli("log").out.endswith("three\n")
+    assert cli("-C", empty["two"], "log").out.endswith("two\n")
+    assert cli("-C", empty["two"], "log", "-C", empty["one"]).out.endswith("one\n")
+    monkeypatch.delenv("STACPIN_CATALOG")
+    monkeypatch.chdir(place / "catalog")
+    assert cli("log", DATASET).code == 0
+    monkeypatch.chdir(place)
+    assert cli("log", "-C", "catalog", DATASET).code == 0
+    assert cli("status", "work").out.endswith("0 new, 0 changed, 4 unchanged, 0 removed, 0 refused\n")
+
+
+def test_hostile_texts_do_not_reach_the_terminal(cli, place):
+    cli("tag", V3, "t1", "-m", "a\x1b[31mred\x07")
+    cli("rollback", DATASET, "--to", "v1", "-m", "two\nlines \x1b]0;title\x07")
+    ran = cli("log", DATASET, "--moves", "latest")
+    assert "two lines \\x1b]0;title\\x07" in ran.out
+    assert "\x1b" not in ran.out
+
+
+def test_paths_with_spaces_and_other_letters(cli, place):
+    new = place / "årbeit mit leerzeichen"
+    shutil.move(place / "work", new)
+    assert cli("status", new).code == 0
+    (new / "labels" / "colorado-glaciers.geojson").rename(new / "labels" / "mes glaciers.geojson")
+    ran = cli("ingest", new)
+    assert (ran.code, "mes glaciers" in ran.err) in {(50, True), (0, False)}
