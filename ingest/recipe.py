@@ -215,7 +215,7 @@ class _Loader(yaml.SafeLoader):
     Dates stay the texts that they are: templates and RFC 3339 want them so.
     """
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers: ClassVar = {  # pyright: ignore[reportIncompatibleVariableOverride]  # PyYAML's own way
         first: [(tag, expression) for tag, expression in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
