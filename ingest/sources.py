@@ -82,7 +82,7 @@ def find_items(recipe: Recipe, folder: Path) -> list[SourceItem]:
         stems = Counter(path.stem for path in files)
         for path in files:
             fields = _fields(path, folder, name, layer)
-            item_id = _item_id(_fill(layer.item or "{stem}", fields, path), path)
+            item_id = _item_id(_fill("{stem}" if layer.item is None else layer.item, fields, path), path)
             key = _asset_key(layer, fields, path, shared=layer.item is None and stems[path.stem] > 1)
             properties = _properties(layer, fields, path, table.get(item_id, {}))
             item = items.setdefault(item_id, SourceItem(item_id, name, properties))
@@ -91,18 +91,24 @@ def find_items(recipe: Recipe, folder: Path) -> list[SourceItem]:
 
 
 def _files(layer: Layer, folder: Path) -> Iterator[Path]:
-    seen: set[Path] = set()
+    # By folder and name: two globs may lead to one folder in two ways, but two links to one file are two sources.
+    seen: set[tuple[Path, str]] = set()
     for pattern in layer.sources:
         glob = Path(pattern)
         base, relative = (Path(glob.anchor), glob.relative_to(glob.anchor)) if glob.is_absolute() else (folder, glob)
         try:
             found = sorted(base.glob(str(relative)))
-        except (ValueError, NotImplementedError) as error:
-            raise InvalidInput(f"{pattern!r} is not a glob pattern: {error}.") from error
+        except (ValueError, NotImplementedError, IndexError) as error:  # IndexError is Python 3.11's for "." and ""
+            raise InvalidInput(
+                f"{pattern!r} is not a glob pattern of files: {error}.", hint="Write it like imagery/*.tif or **/*.tif."
+            ) from error
         for path in found:
             companion = path.name.lower().endswith(_COMPANIONS[layer.kind])
-            if path.is_file() and not path.name.startswith(".") and not companion and path not in seen:
-                seen.add(path)
+            if companion or path.name.startswith(".") or not path.is_file():
+                continue
+            place = (path.parent.resolve(), path.name)
+            if place not in seen:
+                seen.add(place)
                 yield path
 
 
@@ -145,9 +151,12 @@ def _item_id(name: str, path: Path) -> str:
 
 def _asset_key(layer: Layer, fields: Mapping[str, str], path: Path, *, shared: bool) -> str:
     """By default the layer; the folder's name where files of one stem lie in several folders."""
-    if layer.asset is not None:
-        return _fill(layer.asset, fields, path)
-    return fields["asset"] if "asset" in fields else path.parent.name if shared else fields["layer"]
+    if layer.asset is None:
+        return fields["asset"] if "asset" in fields else path.parent.name if shared else fields["layer"]
+    key = _fill(layer.asset, fields, path)
+    if not key.strip():
+        raise InvalidInput(f"{path}: {layer.asset!r} gives no asset key.", hint="Mend 'asset' of its layer.")
+    return key
 
 
 def _properties(layer: Layer, fields: Mapping[str, str], path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,8 +226,10 @@ def _add(item: SourceItem, asset: SourceAsset, properties: Mapping[str, Any]) ->
             hint="Tell them apart with 'item' or 'asset' templates, e.g. item: \"{parent}-{stem}\".",
         )
     if item.layer != asset.layer:
+        first = next(iter(item.assets.values())).path
         raise InvalidInput(
-            f"{asset.path} (layer {asset.layer!r}) wants the id {item.id!r}, which layer {item.layer!r} has taken.",
+            f"{asset.path} (layer {asset.layer!r}) wants the id {item.id!r}, which {first} (layer {item.layer!r}) "
+            "has taken.",
             hint=f'Give one of them a template, e.g. item: "{{stem}}-{asset.layer}".',
         )
     if item.properties != properties:
