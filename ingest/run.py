@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -24,7 +24,7 @@ from versioning.canonical import canonical
 from versioning.catalog import Catalog
 from versioning.commit import CommitResult, Notes, commit
 from versioning.dataset import Dataset
-from versioning.errors import InvalidInput, StacpinError
+from versioning.errors import InvalidInput, StacpinError, StorageUnavailable
 from versioning.events import Listener, Progress, silent
 from versioning.objects import ObjectRef
 from versioning.rows import make_row
@@ -351,10 +351,17 @@ def _results(
         for task, asset in tasks:
             yield task, asset, _attempt(task)
         return
-    pending = [(task, asset, pool.submit(_attempt, task)) for task, asset in tasks]
+    pending: list[tuple[Task, PlannedAsset, Future[Made | StacpinError]]] = []
     try:
+        pending += [(task, asset, pool.submit(_attempt, task)) for task, asset in tasks]
         for task, asset, future in pending:
             yield task, asset, future.result()
+    except BrokenExecutor as error:
+        raise StorageUnavailable(
+            f"a worker that converts files died: {str(error).rstrip('.') or 'no reason is known'}.",
+            hint="Most often it ran out of memory: use fewer --workers, and run again.",
+            kind="worker-died",
+        ) from error
     finally:
         for _, _, future in pending:
             future.cancel()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ingest.run import Run, Stage, commit_staged
 from ingest.staging import find_staged, read_staged
 from versioning.catalog import Catalog
 from versioning.commit import commit
-from versioning.errors import Conflict, Integrity, InvalidInput, NotFound
+from versioning.errors import Conflict, Integrity, InvalidInput, NotFound, StorageUnavailable
 
 STEPS = ("plan", "convert", "check", "staged", "verify")
 
@@ -253,6 +254,17 @@ def test_a_refusal_in_a_pool_stops_the_run(project: Project) -> None:
     with ThreadPoolExecutor(2) as pool, pytest.raises(InvalidInput, match=r"s9\.vrt"):
         project.ingest(executor=pool)
     assert project.listing() == before
+
+
+def test_a_worker_that_dies_is_said_so(scenes: Project) -> None:
+    before = scenes.listing()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
+        with pytest.raises(StorageUnavailable, match="worker") as caught:
+            scenes.ingest(executor=pool)
+    assert caught.value.kind == "worker-died"
+    assert "--workers" in str(caught.value.hint)
+    assert scenes.listing() == before
 
 
 def write_two_nodatas(path: Path, source: Path) -> None:
