@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.cache import DigestCache, fingerprint
-from versioning.errors import NotFound
+from versioning.errors import NotFound, StorageUnavailable
 from versioning.objects import hash_file
 
 if TYPE_CHECKING:
@@ -50,10 +50,12 @@ def inspect_raster(path: Path, cache: DigestCache, *, crs: str | None = None) ->
     from catalog.rasters import open_raster
 
     with open_raster(path, crs=crs) as raster:
+        before = _state(raster.files)
         key = fingerprint(raster.files, "raster", crs)
         digest = cache.get(key)
         if digest is None:
             digest = raster_digest_of(raster)
+            _check_state(path, raster.files, before)
             cache.put(key, digest)
         return Inspection(path, key, digest, _crs_name(raster.crs), _size(raster.files))
 
@@ -70,11 +72,13 @@ def inspect_labels(
         # No glob: the brackets of "roads[1].shp" would match other files than its own, or none.
         beside = (each for each in path.parent.iterdir() if each.stem == path.stem)
         files = sorted(each for each in beside if each.suffix.lower() in _SHAPEFILE)
+    before = _state(files)
     key = fingerprint(files, "labels", crs, layer, None if precision is None else repr(precision))
     source = open_vectors(path, crs=crs, layer=layer)
     digest = cache.get(key)
     if digest is None:
         digest = vector_digest(path, crs=crs, layer=layer, precision=precision)
+        _check_state(path, files, before)
         cache.put(key, digest)
     return Inspection(path, key, digest, source.crs.name, _size(files))
 
@@ -94,6 +98,8 @@ def content_digest(
     ------
     NotFound
         If there is no such file.
+    StorageUnavailable
+        If it is written to meanwhile.
     InvalidInput
         If a file with the suffix of a raster or of vectors is neither.
     """
@@ -107,6 +113,16 @@ def content_digest(
     if suffix in _RASTERS:
         return inspect_raster(path, cache, crs=crs).digest
     return inspect_opaque(path).digest
+
+
+def _state(files: Sequence[Path]) -> list[tuple[int, int]]:
+    return [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)]
+
+
+def _check_state(path: Path, files: Sequence[Path], before: list[tuple[int, int]]) -> None:
+    """Refuse a file that was written to: its digest would be remembered for bytes that it is not of, for ever."""
+    if _state(files) != before:
+        raise StorageUnavailable(f"{path} changed while it was read.", hint="Run again when nothing writes to it.")
 
 
 def _crs_name(crs: CRS | None) -> str:
