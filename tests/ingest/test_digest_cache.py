@@ -11,7 +11,7 @@ from ingest_samples import features, pixels, write_geojson, write_raster
 
 from ingest.cache import DigestCache, fingerprint
 from ingest.inspect import content_digest, inspect_labels, inspect_raster
-from versioning.errors import InvalidInput, NotFound
+from versioning.errors import InvalidInput, NotFound, StorageUnavailable
 
 
 def test_it_remembers(tmp_path: Path) -> None:
@@ -89,6 +89,30 @@ def test_a_digest_is_taken_from_memory_only_for_the_same_bytes(tmp_path: Path, m
         assert inspect_raster(file, cache) == first
     write_raster(file, pixels(2))
     assert inspect_raster(file, cache).digest != first.digest
+
+
+@pytest.mark.parametrize("kind", ["raster", "labels"])
+def test_a_file_that_is_written_to_meanwhile_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Otherwise the old bytes would stand for the new content in every later run."""
+    cache = DigestCache(tmp_path / "c.sqlite")
+    if kind == "raster":
+        file, name = write_raster(tmp_path / "a.tif", pixels(1)), "catalog.raster_digest.raster_digest_of"
+    else:
+        file, name = write_geojson(tmp_path / "a.geojson"), "catalog.vector_digest.vector_digest"
+    old = file.read_bytes()
+
+    def interrupted(*_: object, **__: object) -> str:
+        file.write_bytes(old + b" ")
+        return "r1:of other bytes"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(name, interrupted)
+        with pytest.raises(StorageUnavailable, match="changed while it was read"):
+            content_digest(file, cache)
+    file.write_bytes(old)
+    assert content_digest(file, cache) != "r1:of other bytes"
 
 
 def test_the_mask_beside_a_raster_counts(tmp_path: Path) -> None:
