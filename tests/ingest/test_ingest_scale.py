@@ -33,8 +33,8 @@ def test_five_hundred_small_rasters(project: Project, capsys: pytest.CaptureFixt
     assert times[1] < times[0] / 2
 
 
-def test_a_hundred_thousand_files_are_found_in_seconds(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting stems once a file took the square of their number: 20,000 files 8 s, 100,000 minutes."""
+def test_thirty_thousand_files_are_found_in_seconds(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting stems once for each file took 12 s, and the square of their number."""
     paths = [project.folder / f"tile-{number}.tif" for number in range(30_000)]
     monkeypatch.setattr("ingest.sources._files", lambda *_: iter(paths))
     recipe = project.recipe()
