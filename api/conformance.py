@@ -43,4 +43,5 @@ VERSIONS = [
     "https://stacpin.github.io/pin/v1.0.0/api/item-versions",
     "https://stacpin.github.io/pin/v1.0.0/api/pinned-search",
     "https://stacpin.github.io/pin/v1.0.0/api/asset-set",
+    "https://stacpin.github.io/pin/v1.0.0/api/files",
 ]

@@ -115,7 +115,7 @@ class Folders:
             )
         facts.append(Fact("Files", "summary", f"{layer.files:,} files, {human_size(layer.size)}"))
         columns = (Column("SHA-256", "sha256", "digest"),)
-        entries = (_listed(entry) for entry in files_of(version) if entry.layer == layer.name)
+        entries = (_listed(entry) for entry in files_of(version, layer.name))
         return Listing(url, here, f"{version.pin}: {layer.name}", tuple(facts), columns, entries)
 
 

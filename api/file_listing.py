@@ -106,11 +106,11 @@ def human_size(size: int | None) -> str:
         return "-"
     if size < _STEP:
         return f"{size} B"
-    value = float(size)
-    units = iter(("kB", "MB", "GB", "TB", "PB", "EB", "ZB"))
-    unit = ""
-    while value >= _STEP - 0.5:
-        value, unit = value / _STEP, next(units)
+    value, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB", "PB", "EB", "ZB"):
+        if value < _STEP - 0.5:
+            break
+        value, unit = value / _STEP, larger
     return f"{value:.1f} {unit}"
 
 
