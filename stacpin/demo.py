@@ -22,10 +22,13 @@ from urllib.request import urlopen
 
 from stacpin.cli import main as stacpin
 from stacpin.cli.serving import free_port
+from versioning.errors import StorageUnavailable
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "rocky-mountain"
 DATASET = "rocky-mountain"
 GLACIER = "G254331E40212N"
+MARK = ".stacpin-demo"
+OURS = {MARK, "catalog", "work", "later", "pulled"}
 
 
 def main() -> None:
@@ -36,7 +39,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(".demo"))
     arguments = parser.parse_args()
     folder: Path = arguments.folder.resolve()
-    shutil.rmtree(folder, ignore_errors=True)
+    _make_room(folder)
     work = folder / "work"
     shutil.copytree(EXAMPLE, work)
     labels = folder / "later"
@@ -46,6 +49,26 @@ def main() -> None:
     _versions(work, labels)
     _consume(folder)
     _api(folder / "catalog", 0 if arguments.serve == "0" else arguments.port, stay=arguments.serve != "0")
+
+
+def _make_room(folder: Path) -> None:
+    """An empty folder with our mark in it. What a former demo has made there goes; anything else is not ours."""
+    if folder.is_dir() and not folder.is_symlink():
+        found = [each.name for each in folder.iterdir()]
+        if found and MARK not in found:
+            sys.exit(f"{folder} is not a former demo's folder: it has no {MARK}. Name another with --folder.")
+        strange = sorted(set(found) - OURS)
+        if strange:
+            sys.exit(
+                f"{folder} holds what no demo has made: {', '.join(strange[:5])}. Move it, or name another --folder."
+            )
+        for name in found:
+            if name != MARK:
+                shutil.rmtree(folder / name)
+    elif folder.exists():
+        sys.exit(f"{folder} is a file. Name a folder with --folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text("Made by stacpin's demo, which replaces everything here when it runs again.\n")
 
 
 def _versions(work: Path, labels: Path) -> None:
@@ -71,7 +94,7 @@ def _consume(folder: Path) -> None:
     _run("log", DATASET)
     _say("A pin resolves to the exact, verified asset set.")
     _run("resolve", f"{DATASET}@stable", DATASET)
-    _run("search", f"{DATASET}@v2", "--bbox", "-106,40.1,-105.4,40.6", "--filter", "constellation = 'landsat'")
+    _run("search", f"{DATASET}@v2", "--bbox", "-106,40.1,-105.4,40.6", "--filter", "eo:cloud_cover < 10")
     _run("pull", f"{DATASET}@stable", str(folder / "pulled"))
     _run("verify", str(folder / "pulled"))
     _run("verify", f"{DATASET}@v3")
@@ -108,7 +131,11 @@ def _api(catalog: Path, port: int, *, stay: bool) -> None:
 @contextmanager
 def _server(catalog: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """``stacpin serve`` in a process of its own: GDAL holds the interpreter while it waits for an answer."""
-    chosen = free_port("127.0.0.1", port)
+    try:
+        chosen = free_port("127.0.0.1", port)
+    except StorageUnavailable:
+        chosen = free_port("127.0.0.1", 0)
+        _say(f"Port {port} is taken: port {chosen} is used instead.")
     address = f"http://127.0.0.1:{chosen}"
     command = [sys.executable, "-m", "stacpin", "--quiet", "-C", str(catalog), "serve", "--port", str(chosen)]
     process = subprocess.Popen(command)
@@ -124,7 +151,11 @@ def _server(catalog: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[by
         yield address, process
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _move_glacier(path: Path) -> None:

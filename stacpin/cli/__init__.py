@@ -6,8 +6,13 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
-from typing import Annotated, ClassVar
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from typing import Annotated, ClassVar, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -16,8 +21,8 @@ from stacpin import __version__
 from stacpin.cli import consume, history, prepare, refs, serving
 from stacpin.cli.context import SAID, CatalogOption, Globals, JsonOption, output
 from stacpin.cli.extras import missing_extra
-from stacpin.cli.output import Output, give_up_stdout
-from versioning.errors import StacpinError, StorageUnavailable
+from stacpin.cli.output import Output, OutputClosed, give_up_stdout
+from versioning.errors import InvalidInput, StacpinError, StorageUnavailable
 
 __all__ = ["app", "main"]
 
@@ -85,27 +90,55 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("rasterio").propagate = False
     logging.getLogger("rasterio").addHandler(logging.NullHandler())
     SAID.set(Globals())
-    sys.exit(_run(words))
+    with _interrupts() as interrupted:
+        code = _run(words, interrupted)
+    sys.exit(code)
 
 
-def _run(words: list[str]) -> int:
+@contextmanager
+def _interrupts() -> Iterator[Event]:
+    """Notes that Ctrl-C was pressed: a library that is being imported turns it into an error of its own."""
+    interrupted = Event()
+
+    def note(*_: object) -> NoReturn:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield interrupted
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(words: list[str], interrupted: Event) -> int:
     try:
         code = app(words, prog_name="stacpin", standalone_mode=False)
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; nothing more can be written, not even at exit.
+    except OutputClosed:
         give_up_stdout()
         return 0
     except (KeyboardInterrupt, typer.Abort):
-        _failed(words).error(StacpinError("Interrupted.", kind="interrupted"))
-        return _INTERRUPTED
+        return _stopped(words)
     except Exception as error:
+        if interrupted.is_set():
+            return _stopped(words)
         if "STACPIN_DEBUG" in os.environ and not isinstance(error, (StacpinError, TyperException)):
             raise
         out = _failed(words)
         known = _explained(error, out.command)
         out.error(known)
         return known.exit_code
+    if interrupted.is_set():  # typer has made an exit code of it
+        return _stopped(words)
     return code if isinstance(code, int) else 0
+
+
+def _stopped(words: list[str]) -> int:
+    _failed(words).error(StacpinError("Interrupted.", kind="interrupted"))
+    return _INTERRUPTED
 
 
 def _failed(words: list[str]) -> Output:
@@ -123,6 +156,9 @@ def _explained(error: Exception, command: str) -> StacpinError:
         return UsageError(error.format_message(), hint=f"See: {of} --help")
     if isinstance(error, ImportError) and (missing := missing_extra(error, command)) is not None:
         return missing
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        shown = error.object.encode("utf-8", "backslashreplace").decode()
+        return InvalidInput(f"{shown} is not UTF-8 text.", hint="Rename the file, or set a UTF-8 locale.")
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         where = f"{error.filename}: " if error.filename else ""
         return StorageUnavailable(f"{where}{error.strerror}.", hint="Free or allow what the system lacks here.")

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,14 @@ import orjson
 from versioning.errors import StacpinError, StorageUnavailable
 from versioning.events import Listener, Progress, silent
 
-__all__ = ["Output", "counted", "give_up_stdout", "human_bytes", "table"]
+__all__ = ["Output", "OutputClosed", "counted", "give_up_stdout", "human_bytes", "table"]
 
 # Names and messages come from whoever wrote the catalog: none of them shall move the cursor or retitle the terminal.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+class OutputClosed(Exception):
+    """The reader of a pipe has seen enough. No OSError: typer would end the process with 1 for it."""
 
 
 @dataclass(slots=True)
@@ -60,7 +64,7 @@ class Output:
             found = {"kind": error.kind, "message": error.message, "hint": error.hint}
             try:
                 _write(_json({"ok": False, "command": self.command, "data": error.data, "errors": [found]}))
-            except (OSError, StacpinError):
+            except (OSError, OutputClosed, StacpinError):
                 give_up_stdout()
             return
         _say(f"error: {error.message}")
@@ -149,7 +153,8 @@ def _text(text: str) -> bytes:
 
 def _say(text: str) -> None:
     if sys.stderr is not None:  # it is None where the shell has closed it
-        sys.stderr.write(f"{text.translate(_CONTROL)}\n")
+        with suppress(BrokenPipeError):
+            sys.stderr.write(f"{text.translate(_CONTROL)}\n")
 
 
 def _write(data: bytes) -> None:
@@ -159,8 +164,8 @@ def _write(data: bytes) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(data.rstrip(b"\n") + b"\n")
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        raise OutputClosed from error
     except OSError as error:
         give_up_stdout()
         raise StorageUnavailable(

@@ -1,0 +1,83 @@
+"""``make demo``: what it prints, what it leaves, and what it does not touch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_snapshots import check_snapshot, without_times
+
+
+def _demo(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "STACPIN_AUTHOR"}
+    return subprocess.run(
+        [sys.executable, "-m", "stacpin.demo", "--serve", "0", "--folder", str(folder), *more],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_the_demo_prints_what_it_printed(tmp_path):
+    folder = tmp_path / "demo"
+    ran = _demo(folder)
+    assert ran.returncode == 0, ran.stderr
+    text = without_times(ran.stdout.replace(str(folder), "FOLDER"))
+    text = re.sub(r"http://127\.0\.0\.1:\d+", "<address>", text)
+    check_snapshot("demo.txt", text)
+    assert "nothing to commit: rocky-mountain is as it was (rocky-mountain@v1 sha256:8b2f5e5c" in text
+    assert "features: 133 unchanged, 1 moved" in text
+    assert "moved: glacier_id=G254331E40212N" in text
+    assert "rocky-mountain--v1: rmnp-dem, rmnp-landsat\n" in text
+    numbers = sorted(path.stem for path in (folder / "catalog/datasets/rocky-mountain/versions").iterdir())
+    assert numbers == ["00000001", "00000002", "00000003"]
+    # Again, in the same folder: the same versions, whatever the clock says.
+    (folder / "catalog" / "stale").write_text("x")
+    again = _demo(folder)
+    assert again.returncode == 0
+    digests = [set(re.findall(r"sha256:[0-9a-f]{64}", each.stdout)) for each in (ran, again)]
+    assert digests[0] == digests[1]
+    assert len(digests[0]) == 3
+    assert not (folder / "catalog" / "stale").exists()
+
+
+@pytest.mark.parametrize("strange", ["notes.txt", "catalog/stacpin.json"])
+def test_the_demo_deletes_nothing_of_others(tmp_path, strange):
+    path = tmp_path / strange
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    ran = _demo(tmp_path)
+    assert ran.returncode == 1
+    assert "is not a former demo's folder" in ran.stderr
+    assert path.read_text() == "mine"
+    (tmp_path / ".stacpin-demo").touch()
+    if strange == "notes.txt":
+        ran = _demo(tmp_path)
+        assert ran.returncode == 1
+        assert "notes.txt" in ran.stderr
+        assert path.read_text() == "mine"
+
+
+def test_a_taken_port_is_said_and_another_used(made):
+    from stacpin.demo import _server
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with _server(made / "catalog", port) as (address, process):
+            from urllib.request import urlopen
+
+            assert not address.endswith(f":{port}")
+            with urlopen(f"{address}/collections", timeout=10) as answer:
+                assert [each["id"] for each in json.load(answer)["collections"]] == ["rocky-mountain--v3"]
+        assert process.poll() is not None
