@@ -80,13 +80,21 @@ def find_items(recipe: Recipe, folder: Path) -> list[SourceItem]:
                 hint="Mend the pattern, or write 'optional: true' if the layer may be empty.",
             )
         stems = Counter(path.stem for path in files)
+        described = False
         for path in files:
             fields = _fields(path, folder, name, layer)
             item_id = _item_id(_fill("{stem}" if layer.item is None else layer.item, fields, path), path)
             key = _asset_key(layer, fields, path, shared=layer.item is None and stems[path.stem] > 1)
+            described = described or item_id in table
             properties = _properties(layer, fields, path, table.get(item_id, {}))
             item = items.setdefault(item_id, SourceItem(item_id, name, properties))
             _add(item, SourceAsset(key, path, name, layer, fields), properties)
+        if table and files and not described:
+            ids = f"{min(table)!r} against {min(items)!r}"
+            raise InvalidInput(
+                f"{folder / str(layer.metadata)}: none of its {len(table)} ids is an item of layer {name!r}: {ids}.",
+                hint="Write the items' ids into it, or mend the layer's 'item'.",
+            )
     return [items[item_id] for item_id in sorted(items)]
 
 
