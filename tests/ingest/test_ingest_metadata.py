@@ -126,6 +126,14 @@ def test_tables_that_cannot_be_read(scenes: Project, name: str, content: str) ->
     assert scenes.listing() == before
 
 
+def test_a_table_that_describes_no_item_is_not_ignored(scenes: Project) -> None:
+    (scenes.folder / "meta.csv").write_text(CSV.replace("landsat-8-20240501", "LANDSAT-8-20240501"))
+    scenes.recipe({"scenes": NAMED | {"metadata": "meta.csv"}})
+    error = refusal(scenes)
+    assert "meta.csv" in error.message
+    assert "'LANDSAT-8-20240501'" in error.message
+
+
 def test_a_missing_table(scenes: Project) -> None:
     scenes.recipe({"scenes": NAMED | {"metadata": "nowhere.csv"}})
     with pytest.raises(InvalidInput, match=r"nowhere\.csv"):
