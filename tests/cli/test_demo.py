@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_snapshots import check_snapshot, without_times
+import rasterio
+from cli_snapshots import GDAL, check_snapshot, without_times
 
 
 def _demo(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -33,8 +34,9 @@ def test_the_demo_prints_what_it_printed(tmp_path):
     assert ran.returncode == 0, ran.stderr
     text = without_times(ran.stdout.replace(str(folder), "FOLDER"))
     text = re.sub(r"http://127\.0\.0\.1:\d+", "<address>", text)
-    check_snapshot("demo.txt", text)
-    assert "nothing to commit: rocky-mountain is as it was (rocky-mountain@v1 sha256:8b2f5e5c" in text
+    if rasterio.__gdal_version__ == GDAL:
+        check_snapshot("demo.txt", text)
+    assert "nothing to commit: rocky-mountain is as it was (rocky-mountain@v1 sha256:" in text
     assert "features: 133 unchanged, 1 moved" in text
     assert "moved: glacier_id=G254331E40212N" in text
     assert "rocky-mountain--v1: rmnp-dem, rmnp-landsat\n" in text
