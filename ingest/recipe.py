@@ -169,6 +169,10 @@ class Recipe(_Model):
         except InvalidInput as error:
             raise ValueError(str(error)) from error
 
+    def content(self) -> dict[str, Any]:
+        """What the recipe says beyond the defaults, without where the catalog is: what a version's record keeps."""
+        return self.model_dump(mode="json", exclude={"catalog"}, exclude_defaults=True)
+
     @property
     def digest(self) -> str:
         """What the recipe says, as a digest; comments, order and defaults that are written out do not matter."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
@@ -14,25 +13,24 @@ from typing import Any
 
 from catalog.assets import AssetPart
 from ingest.cache import DigestCache
-from ingest.convert import Made, Task, convert, task_of
+from ingest.checks import check_items
+from ingest.convert import Made, Task, task_of
 from ingest.describe import collection_of, item_of, kept_part, part_of, software, stored_ref
 from ingest.plan import Plan, PlannedAsset, PlannedItem, Refusal, check_settings, make_plan, refusal_dict
+from ingest.publish import prove
 from ingest.recipe import Recipe
 from ingest.sources import find_items
-from ingest.staging import StagedRun, mark_done, new_run_id, quarantine, write_staged
+from ingest.staging import StagedRun, new_run_id, quarantine, write_staged
+from ingest.workers import run_tasks, worker_pool
 from versioning.canonical import canonical
 from versioning.catalog import Catalog
-from versioning.commit import CommitResult, Notes, commit
 from versioning.dataset import Dataset
-from versioning.errors import InvalidInput, StacpinError, StorageUnavailable
+from versioning.errors import InvalidInput, StacpinError
 from versioning.events import Listener, Progress, silent
 from versioning.objects import ObjectRef
 from versioning.rows import make_row
 
-__all__ = ["Run", "Stage", "commit_staged"]
-
-# Starting a process pool costs about a second of imports in each worker; a handful of files is done sooner without.
-_FEW = 4
+__all__ = ["Run", "Stage"]
 
 
 class Stage(IntEnum):
@@ -121,6 +119,19 @@ class Run:
         )
         return self._plan
 
+    def move_to(self, catalog: Catalog) -> None:
+        """Go on in another catalog that has no version of the dataset either: one that was made after a plan was good.
+
+        Raises
+        ------
+        InvalidInput
+            If the run is further than its plan, or there are versions to compare with.
+        """
+        dataset = catalog.dataset(self.recipe.dataset)
+        if self.stage != Stage.PLANNED or self._planned().parent is not None or dataset.head():
+            raise InvalidInput(f"run {self.id} cannot move to {catalog.url}.", kind="step-out-of-order")
+        self.catalog, self.dataset = catalog, dataset
+
     def convert(self) -> None:
         """Make and store the files that are new or changed, and the items of all.
 
@@ -133,10 +144,10 @@ class Run:
         plan = self._planned()
         parts: dict[tuple[str, str], AssetPart] = {}
         refused: dict[str, Refusal] = {}
-        with tempfile.TemporaryDirectory(prefix="stacpin-") as scratch, self._pool(plan) as pool:
+        with tempfile.TemporaryDirectory(prefix="stacpin-") as scratch, self._workers_for(plan) as pool:
             tasks = list(self._tasks(plan, Path(scratch)))
             self.on_event(Progress("convert", 0, len(tasks), "files"))
-            for done, (task, asset, result) in enumerate(_results(pool, tasks), start=1):
+            for done, (task, asset, result) in enumerate(run_tasks(pool, tasks), start=1):
                 error = self._attempt_store(parts, task, asset, result)
                 if error is not None and self.recipe.on_error == "stop":
                     raise error
@@ -157,22 +168,7 @@ class Run:
     def check(self) -> list[dict[str, Any]]:
         """Check what was made. A failed check does not stop the run, but keeps ``latest`` where it is."""
         self._enter(Stage.CHECKED)
-        from catalog.validation import validate_item
-
-        plan = self._planned()
-        errors = [f"{item['id']}: {error}" for item in self._work.items for error in validate_item(item).errors]
-        assets = [asset for item in plan.items for asset in item.assets.values()]
-        undeclared = [
-            f"{item['id']}/{key}"
-            for item in self._work.items
-            for key, asset in item["assets"].items()
-            if asset["pin:digest"][:3] == "r1:" and not {"proj:code", "proj:wkt2", "proj:projjson"} & asset.keys()
-        ]
-        self._work.checks = [
-            {"name": "not-empty", "passed": bool(self._work.items), "items": len(self._work.items)},
-            {"name": "stac-valid", "passed": not errors, "errors": errors[:20], "items": len(self._work.items)},
-            {"name": "crs-declared", "passed": not undeclared, "missing": undeclared[:20], "assets": len(assets)},
-        ]
+        self._work.checks = check_items(self._work.items)
         return self._work.checks
 
     def staged(self) -> StagedRun | None:
@@ -207,7 +203,7 @@ class Run:
             checks=self._work.checks,
             recipe={
                 "digest": self.recipe.digest,
-                "content": self.recipe.model_dump(mode="json", exclude={"catalog"}, exclude_defaults=True),
+                "content": self.recipe.content(),
                 "skipped": [refusal_dict(each) for each in plan.refused],
             },
             software=software(),
@@ -228,7 +224,7 @@ class Run:
         refs = list(self._work.stored.values())
         total, done = sum(ref.size for ref in refs), 0
         for ref in refs:
-            _prove(self.catalog, ref)
+            prove(self.catalog, ref)
             done += ref.size
             if self._staged is not None:
                 self._staged.proven.add(ref.href)
@@ -254,6 +250,10 @@ class Run:
             raise InvalidInput(f"run {self.id} has no plan yet.", kind="step-out-of-order")
         return self._plan
 
+    def _workers_for(self, plan: Plan) -> AbstractContextManager[Executor | None]:
+        files = sum(asset.action == "convert" for item in plan.items for asset in item.assets.values())
+        return worker_pool(self._executor, workers=self._workers, files=files)
+
     def _tasks(self, plan: Plan, scratch: Path) -> Iterator[tuple[Task, PlannedAsset]]:
         """Labels are made each time: it is cheap, and their items say what is in them."""
         number = 0
@@ -271,10 +271,15 @@ class Run:
                 yield task, asset
 
     def _keeps(self, item: PlannedItem) -> bool:
-        """Whether an item's assets can stay as the parent describes them, unopened."""
+        """Whether an item's assets can stay as the parent describes them, unopened: its layer says what it said."""
         parent = self._planned().parent
-        recipe = (parent.record.recipe or {}) if parent else {}
-        return item.state == "unchanged" and recipe.get("digest") == self.recipe.digest
+        if parent is None or item.state != "unchanged" or not parent.record.recipe:
+            return False
+        before, now = parent.record.recipe.get("content", {}), self.recipe.content()
+        layers = {asset.source.layer for asset in item.assets.values()}
+        return before.get("crs") == now.get("crs") and all(
+            before.get("layers", {}).get(name) == now["layers"][name] for name in layers
+        )
 
     def _reused(self, item: PlannedItem, asset: PlannedAsset, scratch: Path) -> AssetPart:
         there = asset.parent or {}
@@ -321,16 +326,6 @@ class Run:
         made.path.unlink(missing_ok=True)
         return part
 
-    @contextmanager
-    def _pool(self, plan: Plan) -> Iterator[Executor | None]:
-        """The caller's executor; else processes where there is enough to do; else None: right here."""
-        work = sum(asset.action == "convert" for item in plan.items for asset in item.assets.values())
-        if self._executor is not None or work <= _FEW or self._workers < 2:  # noqa: PLR2004 - one worker is no pool
-            yield self._executor
-            return
-        with ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield pool
-
 
 def _check_any_left(plan: Plan) -> None:
     """Refuse to go on with nothing: a version without a single item is no version of the sources."""
@@ -342,73 +337,3 @@ def _check_any_left(plan: Plan) -> None:
         hint=first.hint,
         kind=first.kind,
     )
-
-
-def _results(
-    pool: Executor | None, tasks: list[tuple[Task, PlannedAsset]]
-) -> Iterator[tuple[Task, PlannedAsset, Made | StacpinError]]:
-    if pool is None:
-        for task, asset in tasks:
-            yield task, asset, _attempt(task)
-        return
-    pending: list[tuple[Task, PlannedAsset, Future[Made | StacpinError]]] = []
-    try:
-        pending += [(task, asset, pool.submit(_attempt, task)) for task, asset in tasks]
-        for task, asset, future in pending:
-            yield task, asset, future.result()
-    except BrokenExecutor as error:
-        raise StorageUnavailable(
-            f"a worker that converts files died: {str(error).rstrip('.') or 'no reason is known'}.",
-            hint="Most often it ran out of memory: use fewer --workers, and run again.",
-            kind="worker-died",
-        ) from error
-    finally:
-        for _, _, future in pending:
-            future.cancel()
-
-
-def _attempt(task: Task) -> Made | StacpinError:
-    """Convert, and give a refusal back as a value: the others go on."""
-    try:
-        return convert(task)
-    except StacpinError as error:
-        return error
-
-
-def _prove(catalog: Catalog, ref: ObjectRef) -> None:
-    for _ in catalog.objects.read(ref.href, ref.sha256, ref.size):
-        pass
-
-
-def commit_staged(
-    catalog: Catalog, run: StagedRun, *, message: str, author: str, on_event: Listener = silent
-) -> CommitResult:
-    """Commit a run from the staging area, after proving each object of it that this process has not yet proven.
-
-    Raises
-    ------
-    NotFound, Integrity
-        If an object that the run stored is missing, or is not what was stored; then nothing is committed.
-    Conflict
-        If somebody else changed the same items meanwhile.
-    """
-    dataset = catalog.dataset(run.dataset)
-    base = None if run.base is None else dataset.version(run.base)
-    old = {asset.href for _, asset in base.assets()} if base else set()
-    new = {asset["href"]: asset for item in run.items for asset in item["assets"].values()}
-    for href in sorted(new.keys() - old - run.proven):
-        _prove(catalog, stored_ref(new[href]))
-    result = commit(
-        dataset,
-        items=run.items,
-        remove=run.remove,
-        collection=run.collection,
-        message=message,
-        author=author,
-        base=base,
-        advance=run.passed,
-        notes=Notes(summaries=run.summaries, checks=run.checks, recipe=run.recipe, software=run.software),
-        on_event=on_event,
-    )
-    mark_done(catalog, run, result.version.pin)
-    return result

@@ -254,7 +254,7 @@ def _open(out: Output, url: str, *, create: bool) -> Catalog:
 
 
 def _commit(out: Output, place: Catalog, staged: StagedRun, message: str, who: str, tag: str | None) -> None:
-    from ingest.run import commit_staged
+    from ingest.publish import commit_staged
 
     _check_tag(place, staged.dataset, tag, staged=True)
     result = commit_staged(place, staged, message=message, author=who)

@@ -17,7 +17,8 @@ from rasterio import Affine
 from rasterio.shutil import copy as gdal_copy
 
 from ingest.recipe import Recipe, load_recipe
-from ingest.run import Run, commit_staged
+from ingest.publish import commit_staged
+from ingest.run import Run
 from ingest.staging import StagedRun
 from versioning.catalog import Catalog
 from versioning.commit import CommitResult

@@ -47,7 +47,8 @@ BIG = """
 import resource, sys
 from pathlib import Path
 from ingest.recipe import load_recipe
-from ingest.run import Run, commit_staged
+from ingest.publish import commit_staged
+from ingest.run import Run
 from versioning.catalog import Catalog
 
 folder = Path(sys.argv[1])

@@ -16,7 +16,8 @@ from ingest_samples import DAY, RASTERS, Project, pixels, write_raster
 
 from catalog.query import Query
 from catalog.search import iterate
-from ingest.run import Run, Stage, commit_staged
+from ingest.publish import commit_staged
+from ingest.run import Run, Stage
 from ingest.staging import find_staged, read_staged
 from versioning.catalog import Catalog
 from versioning.commit import commit
@@ -169,7 +170,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from ingest.recipe import load_recipe
-from ingest.run import Run, commit_staged
+from ingest.publish import commit_staged
+from ingest.run import Run
 from versioning.catalog import Catalog
 
 phase, count, catalog, folder = sys.argv[1], int(sys.argv[2]), Catalog.open(sys.argv[3]), Path(sys.argv[4])
