@@ -16,8 +16,8 @@ import yaml
 from rasterio import Affine
 from rasterio.shutil import copy as gdal_copy
 
-from ingest.recipe import Recipe, load_recipe
 from ingest.publish import commit_staged
+from ingest.recipe import Recipe, load_recipe
 from ingest.run import Run
 from ingest.staging import StagedRun
 from versioning.catalog import Catalog

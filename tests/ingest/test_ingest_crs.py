@@ -52,7 +52,7 @@ def test_what_was_reprojected_is_reused_without_doing_it_again(
     def not_again(*_: object, **__: object) -> None:
         raise AssertionError("it was converted again")
 
-    monkeypatch.setattr("ingest.run._attempt", not_again)
+    monkeypatch.setattr("ingest.workers._attempt", not_again)
     assert degrees.ingest() is None
 
 
@@ -69,7 +69,7 @@ def test_a_resolution_alone_is_a_derivation_too(project: Project, monkeypatch: p
     asset = project.must_ingest().item("a")["assets"]["scenes"]
     assert asset["proj:shape"] == [30, 40]
     assert asset["pin:source"]["parameters"] == {"target_crs": "EPSG:32618", "resampling": "average", "resolution": 20}
-    monkeypatch.setattr("ingest.run._attempt", lambda *_: pytest.fail("it was converted again"))
+    monkeypatch.setattr("ingest.workers._attempt", lambda *_: pytest.fail("it was converted again"))
     assert project.ingest() is None
 
 
