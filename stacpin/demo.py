@@ -56,7 +56,7 @@ def _make_room(folder: Path) -> None:
     if folder.is_dir() and not folder.is_symlink():
         found = [each.name for each in folder.iterdir()]
         if found and MARK not in found:
-            sys.exit(f"{folder} is not a former demo's folder: it has no {MARK}. Name another with --folder.")
+            sys.exit(f"{folder} is not a former demo's folder: it has no {MARK}. Remove it, or name another --folder.")
         strange = sorted(set(found) - OURS)
         if strange:
             sys.exit(
