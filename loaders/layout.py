@@ -33,6 +33,7 @@ _OURS = frozenset(
     [
         *("self", "root", "parent", "child", "item", "items", "collection", "assets", "permalink", "queryables"),
         *("predecessor-version", "successor-version", "latest-version", "version-history"),
+        "enclosure",
         "http://www.opengis.net/def/rel/ogc/1.0/queryables",
     ]
 )
