@@ -16,7 +16,16 @@ from versioning.catalog import Catalog
 from versioning.errors import Integrity, NotFound
 from versioning.records import time_text
 
-__all__ = ["StagedRun", "find_staged", "mark_done", "new_run_id", "quarantine", "read_staged", "write_staged"]
+__all__ = [
+    "StagedRun",
+    "find_staged",
+    "mark_discarded",
+    "mark_done",
+    "new_run_id",
+    "quarantine",
+    "read_staged",
+    "write_staged",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,7 @@ def read_staged(catalog: Catalog, run_id: str) -> StagedRun:
 def find_staged(catalog: Catalog, dataset: str | None = None) -> Iterator[StagedRun]:
     """The runs that wait for a commit, oldest first."""
     for run_id in catalog.store.folders("staging"):
-        if catalog.store.size(f"staging/{run_id}/committed.json") is not None:
+        if any(catalog.store.size(f"staging/{run_id}/{end}.json") is not None for end in ("committed", "discarded")):
             continue
         try:
             run = read_staged(catalog, run_id)
@@ -107,6 +116,11 @@ def find_staged(catalog: Catalog, dataset: str | None = None) -> Iterator[Staged
 def mark_done(catalog: Catalog, run: StagedRun, version: str) -> None:
     """Note that a run was committed, so that it is not committed twice."""
     catalog.store.put_new(f"staging/{run.id}/committed.json", canonical({"version": version}))
+
+
+def mark_discarded(catalog: Catalog, run: StagedRun) -> None:
+    """Note that nobody wants a run any more; what only it needs is for garbage collection."""
+    catalog.store.put_new(f"staging/{run.id}/discarded.json", canonical({"run": run.id}))
 
 
 def quarantine(catalog: Catalog, run_id: str, refused: Sequence[Refusal], moment: datetime) -> None:

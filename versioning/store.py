@@ -228,7 +228,7 @@ def _local(folder: Path, *, create: bool) -> Store:
         raise InvalidInput(f"{folder} is a file, not a folder.", hint="A catalog is a folder: name another path.")
     if not folder.exists():
         if not create:
-            raise NotFound(f"{folder} does not exist.", hint="Make a catalog there: stacpin init PATH.")
+            raise NotFound(f"{folder} does not exist.", hint=f"Make a catalog there: stacpin init {folder}")
         try:
             folder.mkdir(parents=True)
         except OSError as error:

@@ -172,7 +172,11 @@ class Version:
         """
         row = self.find(item_id)
         if row is None:
-            raise NotFound(f"{self.pin} has no item {item_id!r}.", hint=f"List them: stacpin search {self.pin}")
+            raise NotFound(
+                f"{self.pin} has no item {item_id!r}.",
+                hint=f"List them: stacpin search {self.pin}",
+                kind="no-such-item",
+            )
         return row.parse()
 
     def assets(self) -> Iterator[tuple[str, AssetRef]]:

@@ -84,8 +84,8 @@ def ingest(
 ) -> None:
     """Turn the recipe's sources into a new version. Or say that there is nothing to commit."""
     out = output(json)
-    place, run = _start(out, recipe, catalog, dataset, workers, create=not dry_run)
-    _check_tag(place, run.dataset.id, tag, staged=False)
+    run, to_make = _start(recipe, catalog, dataset, workers)
+    _check_tag(run.catalog, run.dataset.id, tag, staged=False)
     with out.progress() as listen:
         run.on_event = listen
         plan = run.plan()
@@ -94,6 +94,8 @@ def ingest(
                 out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
             out.data(plan.to_dict(), _plan_text(plan))
             return
+        if to_make is not None:
+            _make_catalog(out, run, to_make)
         run.convert()
         checks = run.check()
         staged = run.staged()
@@ -112,7 +114,7 @@ def ingest(
         data = {"run": staged.id, "staged": len(staged.items), "removed": staged.remove, "checks": checks}
         out.data(data, f"{_staged_text([staged])}\nto commit it: stacpin commit -m MESSAGE")
         return
-    _commit(out, place, staged, message or _message(plan), author(author_), tag)
+    _commit(out, run.catalog, staged, message or _message(plan), author(author_), tag)
 
 
 def status(
@@ -131,11 +133,11 @@ def status(
         staged = list(find_staged(place, dataset))
         out.data({"staged": [_staged_dict(run) for run in staged]}, _staged_text(staged) or "nothing is staged")
         return
-    place, run = _start(out, recipe, catalog, dataset, None, create=False)
+    run, _ = _start(recipe, catalog, dataset, None)
     with out.progress() as listen:
         run.on_event = listen
         plan = run.plan()
-    staged = list(find_staged(place, plan.dataset))
+    staged = list(find_staged(run.catalog, plan.dataset))
     for refusal in plan.refused:
         out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
     data = plan.to_dict() | {"staged": [_staged_dict(each) for each in staged]}
@@ -144,9 +146,10 @@ def status(
 
 
 def commit(
-    message: Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="Why, in a sentence.")],
+    message: MessageOption = None,
     tag: TagOption = None,
     run: Annotated[str | None, typer.Option(metavar="ID", help="Which staged run, if there are several.")] = None,
+    discard: Annotated[bool, typer.Option("--discard", help="Throw the staged run away instead.")] = False,
     dataset: DatasetOption = None,
     author_: AuthorOption = None,
     catalog: CatalogOption = None,
@@ -154,7 +157,7 @@ def commit(
 ) -> None:
     """Make a version of what `ingest --no-commit` has staged."""
     out = output(json)
-    from ingest.staging import find_staged
+    from ingest.staging import find_staged, mark_discarded
 
     place = catalog_of(catalog)
     waiting = [each for each in find_staged(place, dataset) if run is None or each.id == run]
@@ -163,6 +166,12 @@ def commit(
     if len(waiting) > 1:
         listed = ", ".join(f"{each.id} ({each.dataset})" for each in waiting)
         raise InvalidInput(f"{len(waiting)} runs are staged: {listed}.", hint="Choose one with --run ID.")
+    if discard:
+        mark_discarded(place, waiting[0])
+        out.data({"run": waiting[0].id, "discarded": True}, f"run {waiting[0].id} is discarded")
+        return
+    if message is None:
+        raise typer.BadParameter("--message is missing: say why, in a sentence.")
     _commit(out, place, waiting[0], message, author(author_), tag)
 
 
@@ -198,24 +207,35 @@ def digest(
         raise typer.Exit(failed.exit_code)
 
 
-def _start(
-    out: Output,
-    recipe: Path,
-    catalog: str | None,
-    dataset: str | None,
-    workers: int | None,
-    *,
-    create: bool,
-) -> tuple[Catalog, Run]:
+def _start(recipe: Path, catalog: str | None, dataset: str | None, workers: int | None) -> tuple[Run, str | None]:
+    """A run, and the folder where its catalog is still to be made: a plan needs none, and may be refused.
+
+    A local catalog is made by the first ingest, a remote one only by ``stacpin init``.
+    """
     from ingest.run import Run
+    from versioning.catalog import Catalog
 
     content, folder = recipe_at(recipe)
     if dataset is not None:
         from versioning.ids import check_dataset_id
 
         content = content.model_copy(update={"dataset": check_dataset_id(dataset)})
-    place = _open(out, catalog_url(catalog, folder / RECIPE if recipe.is_dir() else recipe), create=create)
-    return place, Run(place, content, folder, workers=workers or os.cpu_count() or 2)
+    url = catalog_url(catalog, folder / RECIPE if recipe.is_dir() else recipe)
+    to_make = None
+    try:
+        place = Catalog.open(url)
+    except NotFound:
+        if "://" in url and not url.startswith("file:"):
+            raise
+        place, to_make = Catalog.create("memory://"), url
+    return Run(place, content, folder, workers=workers or os.cpu_count() or 2), to_make
+
+
+def _make_catalog(out: Output, run: Run, url: str) -> None:
+    from versioning.catalog import Catalog
+
+    run.move_to(Catalog.create(url))
+    out.note(f"made a catalog in {url}")
 
 
 def _check_tag(place: Catalog, dataset: str, tag: str | None, *, staged: bool) -> None:
@@ -236,21 +256,6 @@ def _check_tag(place: Catalog, dataset: str, tag: str | None, *, staged: bool) -
     if there is not None and (staged or there.target != history.latest_number()):
         again = "What was made is staged: stacpin commit -m MESSAGE --tag ANOTHER" if staged else "Use a new name."
         raise Immutable(f"The tag {tag!r} of {dataset} is v{there.target}; tags never move.", hint=again)
-
-
-def _open(out: Output, url: str, *, create: bool) -> Catalog:
-    """The catalog; a local one is made by the first ingest, a remote one only by ``stacpin init``."""
-    from versioning.catalog import Catalog
-
-    try:
-        return Catalog.open(url)
-    except NotFound:
-        if "://" in url:
-            raise
-        if not create:
-            return Catalog.create("memory://")
-        out.note(f"made a catalog in {url}")
-        return Catalog.create(url)
 
 
 def _commit(out: Output, place: Catalog, staged: StagedRun, message: str, who: str, tag: str | None) -> None:

@@ -54,8 +54,12 @@ def promote(
     out = output(json)
     place = catalog_of(catalog)
     version = place.resolve(pin)
-    entry = place.dataset(version.dataset).move(pointer, version.number, why=message, author=author(author_))
-    data: dict[str, Any] = {"pointer": pointer, "pin": version.pin, "digest": version.digest, "move": entry.number}
+    history = place.dataset(version.dataset)
+    data: dict[str, Any] = {"pointer": pointer, "pin": version.pin, "digest": version.digest, "moved": True}
+    if history.pointers().get(pointer) == version.number:
+        out.data(data | {"moved": False}, f"{version.dataset}@{pointer} already is {version.pin}")
+        return
+    history.move(pointer, version.number, why=message, author=author(author_))
     out.data(data, f"{version.dataset}@{pointer} is {version.pin}")
 
 

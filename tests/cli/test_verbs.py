@@ -166,3 +166,25 @@ def test_paths_with_spaces_and_other_letters(cli, place):
     (new / "labels" / "colorado-glaciers.geojson").rename(new / "labels" / "mes glaciers.geojson")
     ran = cli("ingest", new)
     assert (ran.code, "mes glaciers" in ran.err) in {(50, True), (0, False)}
+
+
+def test_a_staged_run_can_be_thrown_away(cli, place):
+    move_glacier(place / "work", 0.01)
+    run = cli("ingest", "--no-commit", "--json").json["data"]["run"]
+    ran = cli("commit", "--json")
+    assert (ran.code, ran.json["errors"][0]["kind"]) == (2, "usage")
+    assert cli("commit", "--discard").out == f"run {run} is discarded\n"
+    assert cli("commit", "-m", "x", "--json").json["errors"][0]["kind"] == "nothing-staged"
+    assert cli("status", "--json").json["data"]["staged"] == []
+    assert cli("ingest", "-m", "after all").code == 0
+
+
+def test_a_first_ingest_that_is_refused_makes_no_catalog(cli, place):
+    (place / "work" / "imagery" / "red.tif").write_text("no raster")
+    assert cli("ingest", "-C", place / "new").code == 50
+    assert not (place / "new").exists()
+
+
+def test_promoting_the_same_version_again_is_no_move(cli, place):
+    assert cli("promote", V2, "--json").json["data"]["moved"] is False
+    assert len(cli("log", DATASET, "--moves", "stable", "--json").json["data"]) == 1
