@@ -28,7 +28,7 @@ _DESCRIBING = frozenset({"id", "ids", "usages", "scope", "area", "bbox", "remark
 _OPERATION = ("method", "parameters")  # their ids define
 _URN = re.compile(r"^(?:urn:(?:ogc|x-ogc):def:crs:)?([A-Za-z]+):(?:[0-9.]*:)?([A-Za-z0-9]+)$")
 _LONGEST_DEFINITION = 100_000  # cut there, text that is longer is no CRS
-_HINT = "Declare it in the recipe, for example `crs: EPSG:32616`."
+_HINT = "Declare it in its layer of the recipe, for example `source_crs: EPSG:32616`."
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ _BATCH = 1 << 14
 _MAX_BYTES = 1 << 34
 _MAX_FEATURES = 20_000_000
 _ROW = re.compile(r"^-?[0-9]+$")
-_DECLARE = "Declare it in the recipe, for example `crs: EPSG:32616`."
+_DECLARE = "Declare it in its layer of the recipe, for example `source_crs: EPSG:32616`."
 
 
 @dataclass(frozen=True, slots=True)
