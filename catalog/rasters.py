@@ -364,7 +364,8 @@ def _checked_crs(path: Path, dataset: DatasetReader, declared: CRS | None) -> CR
         )
     if not own and not declared and not dataset.rpcs:
         raise InvalidInput(
-            f"{path} has no CRS.", hint="If you know it, say so: `source_crs: EPSG:32618` in its layer of the recipe, or --crs."
+            f"{path} has no CRS.",
+            hint="If you know it, say so: `source_crs: EPSG:32618` in its layer of the recipe, or --crs EPSG:32618.",
         )
     return own
 

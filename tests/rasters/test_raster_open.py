@@ -108,7 +108,7 @@ def test_sparse_but_honest(make, tmp_path):
 
 def test_crs_missing_declared_contradicted(make):
     bare = make("bare.tif", crs=None)
-    assert "`crs:`" in refused(bare)
+    assert "`source_crs:" in refused(bare)
     with open_raster(bare, crs="EPSG:32618") as raster:
         assert raster.declared
         assert raster.crs.to_epsg() == 32618
