@@ -25,6 +25,6 @@ def check_items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     undeclared = [where for where, asset in rasters if not _CRS & asset.keys()]
     return [
         {"name": "not-empty", "passed": bool(items), "items": len(items)},
-        {"name": "stac-valid", "passed": not errors, "items": len(items), "errors": errors[:_SHOWN]},
+        {"name": "stac-core-valid", "passed": not errors, "items": len(items), "errors": errors[:_SHOWN]},
         {"name": "crs-declared", "passed": not undeclared, "rasters": len(rasters), "missing": undeclared[:_SHOWN]},
     ]
