@@ -59,12 +59,22 @@ def lock(
     out = output(json)
     from loaders import read_lock, write_lock
 
+    _one_each(pins)
     new = {entry.dataset: entry for entry in (_open(catalog, pin).lock() for pin in pins)}
     old = {entry.dataset: entry for entry in read_lock(file)} if file.exists() else {}
     merged = old | new
     write_lock(file, merged.values())
-    data = [{"pin": entry.pin, "digest": entry.digest, "catalog": entry.catalog} for entry in merged.values()]
-    out.data({"file": str(file), "locked": data}, "\n".join(f"{entry.pin}  {entry.digest}" for entry in new.values()))
+    # What each dataset was locked to before, if that was something else.
+    was = {name: old[name].pin for name in new if name in old and old[name].digest != new[name].digest}
+    data = [
+        {"pin": entry.pin, "digest": entry.digest, "catalog": entry.catalog, "was": was.get(entry.dataset)}
+        for entry in merged.values()
+    ]
+    lines = [
+        f"{entry.pin}  {entry.digest}" + (f"  (was {was[name].partition('@')[2]})" if name in was else "")
+        for name, entry in new.items()
+    ]
+    out.data({"file": str(file), "locked": data}, "\n".join(lines))
     out.note(f"wrote {file}")
 
 
@@ -187,6 +197,21 @@ def _failed(out: Output, report: VerifyReport | FolderReport) -> None:
         kind="damaged",
         data=report.to_dict(),
     )
+
+
+def _one_each(pins: list[str]) -> None:
+    """A lock file has one version of a dataset: which of two is meant cannot be guessed."""
+    from versioning.pins import parse_pin
+
+    first: dict[str, str] = {}
+    for pin in pins:
+        dataset = parse_pin(pin).dataset
+        if dataset in first:
+            raise InvalidInput(
+                f"{first[dataset]} and {pin} are both pins of {dataset}; a lock file holds one version of a dataset.",
+                hint="Name one of them, or write two lock files: --file.",
+            )
+        first[dataset] = pin
 
 
 def _open(catalog: str | None, pin: str) -> Pin:

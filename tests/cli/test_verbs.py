@@ -83,6 +83,14 @@ def test_pull_verify_and_lock(cli, here, tmp_path):
     assert cli("-C", tmp_path / "stacpin.lock", "search", DATASET).err.endswith(f"4 items of {V2}\n")
 
 
+def test_locking_another_version_says_what_it_was(cli, here, tmp_path):
+    file = tmp_path / "stacpin.lock"
+    assert "(was" not in cli("lock", V2, "-f", file).out
+    assert "(was" not in cli("lock", V2, "-f", file).out
+    assert cli("lock", V3, "-f", file).out.endswith("  (was v2)\n")
+    assert cli("lock", V1, "-f", file, "--json").json["data"]["locked"][0]["was"] == V3
+
+
 def test_pull_says_when_nothing_was_meant(cli, here, tmp_path):
     ran = cli("pull", V3, tmp_path / "a", "--asset", "nir")
     assert "no item has an asset nir; assets of rocky-mountain@v3: blue, boundary, dem" in ran.err
