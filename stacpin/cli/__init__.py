@@ -21,7 +21,7 @@ from stacpin import __version__
 from stacpin.cli import consume, history, prepare, refs, serving
 from stacpin.cli.context import SAID, CatalogOption, Globals, JsonOption, output
 from stacpin.cli.extras import missing_extra
-from stacpin.cli.output import Output, OutputClosed, give_up_stdout
+from stacpin.cli.output import Output, OutputClosed, StoppedAsMeant, give_up_stdout
 from versioning.errors import InvalidInput, StacpinError, StorageUnavailable
 
 __all__ = ["app", "main"]
@@ -117,8 +117,9 @@ def _interrupts() -> Iterator[Event]:
 def _run(words: list[str], interrupted: Event) -> int:
     try:
         code = app(words, prog_name="stacpin", standalone_mode=False)
-    except OutputClosed:
-        give_up_stdout()
+    except (OutputClosed, StoppedAsMeant) as end:
+        if isinstance(end, OutputClosed):
+            give_up_stdout()
         return 0
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(words)

@@ -15,7 +15,7 @@ import orjson
 from versioning.errors import StacpinError, StorageUnavailable
 from versioning.events import Listener, Progress, silent
 
-__all__ = ["Output", "OutputClosed", "counted", "give_up_stdout", "human_bytes", "table"]
+__all__ = ["Output", "OutputClosed", "StoppedAsMeant", "counted", "give_up_stdout", "human_bytes", "table"]
 
 # Names and messages come from whoever wrote the catalog: none of them shall move the cursor or retitle the terminal.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
@@ -23,6 +23,10 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 class OutputClosed(Exception):
     """The reader of a pipe has seen enough. No OSError: typer would end the process with 1 for it."""
+
+
+class StoppedAsMeant(Exception):
+    """Ctrl-C ended what runs until Ctrl-C: that is no interruption."""
 
 
 @dataclass(slots=True)

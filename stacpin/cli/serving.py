@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stacpin.cli.context import CatalogOption, catalog_url, output
+from stacpin.cli.output import StoppedAsMeant
 from versioning.errors import StorageUnavailable
 
 __all__ = ["free_port", "register"]
@@ -40,6 +41,8 @@ def serve(
     address = f"http://{f'[{host}]' if ':' in host else host}:{free}"
     out.note(f"STAC API  {address}/\nbrowser   {address}/browser/\nstop with Ctrl-C")
     run(settings, host=host, port=free, log_level="warning")
+    out.note("stopped")
+    raise StoppedAsMeant
 
 
 def free_port(host: str, port: int) -> int:

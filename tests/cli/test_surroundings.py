@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from conftest import DATASET, listing, move_glacier
@@ -152,6 +153,29 @@ def test_ctrl_c_leaves_the_catalog_as_it_was(place):
     assert listing(catalog) == before
     done = _start("ingest", "-C", catalog, "--json", cwd=folder)
     assert json.loads(done.communicate(timeout=120)[0])["data"]["version"]["pin"] == "many@v1"
+
+
+def test_ctrl_c_is_how_a_server_stops(here):
+    process = _start("serve", "--port", "0", "-C", here / "catalog", cwd=here)
+    assert process.stderr is not None
+    address, _, _ = (process.stderr.readline().split()[-1] for _ in range(3))
+    _answers(address, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+    assert err == "stopped\n"
+
+
+def _answers(address: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        try:
+            with urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.05)
 
 
 def _many(folder: Path) -> None:
