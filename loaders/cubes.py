@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loaders.pull import windowed
@@ -49,40 +49,76 @@ def gdal_settings(url: str) -> dict[str, Any]:
 
 
 def load(
+    source: PinSource,
+    rows: Sequence[Row],
     items: Sequence[pystac.Item],
     *,
-    url: str,
     bands: str | Sequence[str] | None,
     options: Mapping[str, Any],
 ) -> xarray.Dataset:
     """Load items with ``odc.stac.load`` under our GDAL settings; the lazy arrays keep them.
 
+    odc-stac is given only the items that have a raster among those asked for, and of these only the rasters: any other
+    would add its time step and its extent.
+
+    Parameters
+    ----------
+    source
+        Where they come from.
+    rows, items
+        What was found, one item a row.
+    bands
+        Names as :func:`loaders.bands.choose` takes them.
+    options
+        The arguments of ``odc.stac.load``.
+
     Raises
     ------
     InvalidInput
-        If the pin has no items there, odc-stac is not installed, or it cannot use the arguments.
+        If there is nothing to load, odc-stac is not installed, or it cannot use the arguments.
+    Integrity
+        If an object is missing or has another size.
     """
     if not items:
         raise InvalidInput("There are no items to load.", hint="Widen the bbox or the time, or look at pin.items().")
-    if url.startswith("memory:"):
+    if source.url.startswith("memory:"):
         raise InvalidInput("GDAL cannot read a catalog in memory.", hint="Pull it into a folder, or copy the catalog.")
     try:
         from odc.stac import load as load_items
 
-        from loaders.gdal_reader import SettledDriver
+        from loaders.gdal_reader import ChosenBands, SettledDriver
     except ImportError as error:
         raise InvalidInput(
             f"to_xarray needs odc-stac and rasterio ({error}).", hint="Install them: pip install 'stacpin[xarray]'"
         ) from error
+    config = dict(options.get("stac_cfg") or {})
+    if options.get("with_properties") is not None:
+        config["with_properties"] = options["with_properties"]
+    asked = [bands] if isinstance(bands, str) else bands
     try:
-        return load_items(items, bands=bands, **{"driver": SettledDriver(gdal_settings(url)), **options})
+        chosen = ChosenBands(items, asked, config)
+        check_objects(source, rows, chosen.assets)
+        wanted = [item for item in items if not chosen.assets.isdisjoint(item.assets)]
+        if not wanted:
+            raise InvalidInput(
+                f"None of the {len(items)} items has a raster.",
+                hint="Labels are no arrays: read them with pin.assets().",
+            )
+        for item in wanted:
+            item.assets = {key: asset for key, asset in item.assets.items() if key in chosen.assets}
+        if options.get("driver") is not None:  # a driver of the user's reads the items in its own way
+            return load_items(wanted, bands=bands, **options)
+        return load_items(
+            wanted, bands=chosen.names, **{**options, "driver": SettledDriver(gdal_settings(source.url), chosen)}
+        )
     except ValueError as error:
-        known = ", ".join(sorted({key for item in items[:100] for key in item.assets}))
-        raise InvalidInput(f"The items cannot be loaded: {error}.", hint=f"Assets of these items: {known}.") from error
+        raise InvalidInput(
+            f"The items cannot be loaded: {error}.", hint="See the arguments of odc.stac.load."
+        ) from error
 
 
-def check_objects(source: PinSource, rows: Sequence[Row], bands: str | Sequence[str] | None) -> None:
-    """Prove of each object that may be about to be read that it is there in its full size, and no text.
+def check_objects(source: PinSource, rows: Sequence[Row], keys: Collection[str]) -> None:
+    """Prove of each object of some assets that it is there in its full size, and no text.
 
     A windowed read cannot prove more: ``verify`` and ``pull`` prove every byte.
 
@@ -94,11 +130,10 @@ def check_objects(source: PinSource, rows: Sequence[Row], bands: str | Sequence[
         If one is XML or JSON, whatever its name: to GDAL those are a VRT or a service, which may lead to any file of
         this computer and to any address.
     """
-    keys = _keys_of(rows, bands)
     wanted: dict[str, AssetRef] = {}
     for row in rows:
         rasters = {key for key, asset in row.parse()["assets"].items() if _may_be_raster(asset)}
-        found = (asset for asset in row.assets if asset.key in rasters and (keys is None or asset.key in keys))
+        found = (asset for asset in row.assets if asset.key in rasters and asset.key in keys)
         wanted.update((asset.href, asset) for asset in found)
     for asset, peek in windowed(lambda each: (each, source.peek(each)), wanted.values(), _PEEKERS):
         size = peek.size if peek is not None else None
@@ -114,16 +149,6 @@ def check_objects(source: PinSource, rows: Sequence[Row], bands: str | Sequence[
                 hint=f"Run: stacpin verify {source.facts.pin}",
                 kind=kind,
             )
-
-
-def _keys_of(rows: Iterable[Row], bands: str | Sequence[str] | None) -> frozenset[str] | None:
-    """The keys of the assets that some bands may be read from; None for all, also if a band is not an asset's key."""
-    if bands is None:
-        return None
-    wanted = frozenset([bands] if isinstance(bands, str) else bands)
-    known = {asset.key for row in rows for asset in row.assets}
-    # odc-stac also takes names of bands within an asset ("asset.band", a common name): then every asset is checked.
-    return wanted if wanted <= known else None
 
 
 def _may_be_raster(asset: Mapping[str, Any]) -> bool:

@@ -244,7 +244,9 @@ class Pin:
         Parameters
         ----------
         bands
-            Names of assets or of their bands; None is all of them.
+            Names of assets, of bands (``red``, also by their common name), or both (``naip.red``, ``naip.1``); the
+            variables are called so. An asset with several bands is loaded as one variable a band, called as the bands
+            are. None is every raster asset. Items without any of them are left out.
         resolution, crs
             Of the result, in units of the CRS; None takes them from the items.
         bbox, datetime, ids, filter
@@ -265,10 +267,9 @@ class Pin:
 
         rows = list(self.source.rows(_query(ids=ids, bbox=bbox, datetime=datetime, filter=filter)))
         items = [self._item(row) for row in rows]
-        cubes.check_objects(self.source, rows, bands)
         wanted = {"resolution": resolution, "crs": crs, "bbox": None if bbox is None else tuple(bbox), "chunks": chunks}
         given = {key: value for key, value in wanted.items() if value is not None}
-        return cubes.load(items, url=self.source.url, bands=bands, options={**given, **options})
+        return cubes.load(self.source, rows, items, bands=bands, options={**given, **options})
 
     # -- helpers
 
