@@ -3,7 +3,6 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick lint format browser bench clean
 
-PORT ?= 8080
 SERVE ?= 1
 PYTEST_WORKERS ?= auto
 BIN := .venv/bin
@@ -16,9 +15,9 @@ setup: .venv/.synced ## make the environment from the lock file
 .venv/.synced: pyproject.toml uv.lock tools/setup.sh
 	@sh tools/setup.sh
 
-demo: setup ## the main job on real data, then API and STAC Browser (SERVE=0 ends after the job; PORT=8080)
+demo: setup ## the main job on real data, then API and STAC Browser (SERVE=0 ends after the job; PORT=8080: that port or none)
 	@if [ "$(SERVE)" != 0 ]; then sh tools/with_node.sh sh api/browser/build.sh || echo "going on without STAC Browser"; fi
-	@$(BIN)/python -m stacpin.demo --serve $(SERVE) --port $(PORT)
+	@$(BIN)/python -m stacpin.demo --serve $(SERVE) $(if $(PORT),--port $(PORT))
 
 test: setup ## all tests, with the coverage of the version store
 	@sh tools/test_packages.sh

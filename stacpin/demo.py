@@ -7,10 +7,12 @@ and verified. The catalog stays in ``.demo/catalog``.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +29,7 @@ from versioning.errors import StorageUnavailable
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "rocky-mountain"
 DATASET = "rocky-mountain"
 GLACIER = "G254331E40212N"
+PORT = 8080
 MARK = ".stacpin-demo"
 OURS = {MARK, "catalog", "work", "later", "pulled"}
 
@@ -35,11 +38,41 @@ def main() -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--serve", default="1", help="0 ends after the job")
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=int, help="without it 8080, or a free one if that is taken")
     parser.add_argument("--folder", type=Path, default=Path(".demo"))
     arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    serve = arguments.serve != "0"
+    if serve and arguments.port is not None:
+        _must_be_free(arguments.port)
     folder: Path = arguments.folder.resolve()
-    _make_room(folder)
+    try:
+        with _make_room(folder):
+            _play(folder, arguments.port if serve else 0, stay=serve)
+    except KeyboardInterrupt:
+        _say("stopped")
+        sys.exit(_end_code(signal.SIGINT))
+
+
+def _end(number: int, _: object) -> None:
+    """Leave by the way of an exit, so that the server is stopped too."""
+    sys.exit(_end_code(number))
+
+
+def _end_code(number: int) -> int:
+    return 128 + number  # as shells have it
+
+
+def _must_be_free(port: int) -> None:
+    """A port that was asked for is used, or the demo ends before it has done anything."""
+    try:
+        free_port("127.0.0.1", port)
+    except StorageUnavailable as error:
+        sys.exit(f"{error.message} Name a free port, or none: make demo")
+
+
+def _play(folder: Path, port: int | None, *, stay: bool) -> None:
     work = folder / "work"
     shutil.copytree(EXAMPLE, work)
     labels = folder / "later"
@@ -48,11 +81,15 @@ def main() -> None:
     os.chdir(work)
     _versions(work, labels)
     _consume(folder)
-    _api(folder / "catalog", 0 if arguments.serve == "0" else arguments.port, stay=arguments.serve != "0")
+    _api(folder / "catalog", port, stay=stay)
 
 
-def _make_room(folder: Path) -> None:
-    """An empty folder with our mark in it. What a former demo has made there goes; anything else is not ours."""
+@contextmanager
+def _make_room(folder: Path) -> Iterator[None]:
+    """An empty folder with our mark in it, ours until the end.
+
+    What a former demo has made there goes; anything else is not ours, and neither is what another demo still serves.
+    """
     if folder.is_dir() and not folder.is_symlink():
         found = [each.name for each in folder.iterdir()]
         if found and MARK not in found:
@@ -62,13 +99,21 @@ def _make_room(folder: Path) -> None:
             sys.exit(
                 f"{folder} holds what no demo has made: {', '.join(strange[:5])}. Move it, or name another --folder."
             )
-        for name in found:
-            if name != MARK:
-                shutil.rmtree(folder / name)
     elif folder.exists():
         sys.exit(f"{folder} is a file. Name a folder with --folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text("Made by stacpin's demo, which replaces everything here when it runs again.\n")
+    with (folder / MARK).open("a+") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"Another demo runs in {folder}. Stop it with Ctrl-C, or name another --folder.")
+        mark.truncate(0)
+        mark.write("Made by stacpin's demo, which replaces everything here when it runs again.\n")
+        mark.flush()
+        for each in folder.iterdir():
+            if each.name != MARK:
+                shutil.rmtree(each)
+        yield
 
 
 def _versions(work: Path, labels: Path) -> None:
@@ -101,7 +146,7 @@ def _consume(folder: Path) -> None:
     _run("lock", f"{DATASET}@stable")
 
 
-def _api(catalog: Path, port: int, *, stay: bool) -> None:
+def _api(catalog: Path, port: int | None, *, stay: bool) -> None:
     import pystac_client
     import rasterio
 
@@ -129,13 +174,9 @@ def _api(catalog: Path, port: int, *, stay: bool) -> None:
 
 
 @contextmanager
-def _server(catalog: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def _server(catalog: Path, port: int | None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """``stacpin serve`` in a process of its own: GDAL holds the interpreter while it waits for an answer."""
-    try:
-        chosen = free_port("127.0.0.1", port)
-    except StorageUnavailable:
-        chosen = free_port("127.0.0.1", 0)
-        _say(f"Port {port} is taken: port {chosen} is used instead.")
+    chosen = _chosen(port)
     address = f"http://127.0.0.1:{chosen}"
     command = [sys.executable, "-m", "stacpin", "--quiet", "-C", str(catalog), "serve", "--port", str(chosen)]
     process = subprocess.Popen(command)
@@ -156,6 +197,18 @@ def _server(catalog: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[by
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _chosen(port: int | None) -> int:
+    """The port that was asked for; without one the usual one, or a free one and a word about it."""
+    try:
+        return free_port("127.0.0.1", PORT if port is None else port)
+    except StorageUnavailable as error:
+        if port is not None:
+            sys.exit(error.message)
+        free = free_port("127.0.0.1", 0)
+        _say(f"Port {PORT} is taken: port {free} is used instead.")
+        return free
 
 
 def _move_glacier(path: Path) -> None:

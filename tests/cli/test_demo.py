@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -69,17 +70,58 @@ def test_the_demo_deletes_nothing_of_others(tmp_path, strange):
         assert path.read_text() == "mine"
 
 
-def test_a_taken_port_is_said_and_another_used(made):
-    from stacpin.demo import _server
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_demo_that_is_stopped_leaves_no_server(tmp_path, number, code):
+    command = [sys.executable, "-m", "stacpin.demo", "--port", "0", "--folder", str(tmp_path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as demo:
+        assert demo.stdout is not None
+        port = 0
+        for line in demo.stdout:
+            if line.startswith("STAC API:"):
+                port = int(line.rstrip("/\n").rpartition(":")[2])
+            if line.startswith("Stop with Ctrl-C"):
+                break
+        assert port
+        second = _demo(tmp_path)
+        assert second.returncode == 1
+        assert f"Another demo runs in {tmp_path}." in second.stderr
+        assert (tmp_path / "catalog" / "stacpin.json").is_file()
+        # A terminal sends Ctrl-C to all of its processes; others end the demo alone.
+        (os.killpg if number == signal.SIGINT else os.kill)(demo.pid, number)
+        out, err = demo.communicate(timeout=60)
+    assert demo.returncode == code
+    assert err.endswith("wrote stacpin.lock\n"), "nothing is said of the end"
+    assert out == ("stopped\n" if number == signal.SIGINT else "")
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_port_that_was_asked_for_is_used_or_refused(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ran = _demo(tmp_path / "demo", "--serve", "1", "--port", str(port))
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert f"127.0.0.1:{port} cannot be listened on" in ran.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+def test_the_usual_port_may_move_and_says_so(made, monkeypatch, capsys):
+    from stacpin import demo
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with _server(made / "catalog", port) as (address, process):
+        monkeypatch.setattr(demo, "PORT", port)
+        with demo._server(made / "catalog", None) as (address, process):
             from urllib.request import urlopen
 
             assert not address.endswith(f":{port}")
             with urlopen(f"{address}/collections", timeout=10) as answer:
                 assert [each["id"] for each in json.load(answer)["collections"]] == ["rocky-mountain--v3"]
         assert process.poll() is not None
+    assert f"Port {port} is taken: port " in capsys.readouterr().out
