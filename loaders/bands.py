@@ -151,7 +151,7 @@ def _listed(loadable: Iterable[Loadable]) -> str:
             if len(bands) > 1:
                 names |= {next(iter(own), f"{key}.{number}"): None for number, own in enumerate(bands, start=1)}
             else:
-                names |= dict.fromkeys(bands[0])
+                names |= {name: None for own in bands for name in own}
     listed = list(names)
     more = f", and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
     return (", ".join(listed[:_LISTED]) or "nothing, there is no raster") + more

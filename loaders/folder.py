@@ -2,20 +2,22 @@
 
 .stacpin/pull.json      version, selection, the STAC Collection; written before the first asset
 .stacpin/items.ndjson   the stored items in canonical JSON, one a line, in the order of their ids
+.stacpin/former.ndjson  files that earlier pulls have left
 .stacpin/parts/         files that are not whole yet
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from loaders.former import FORMER, FormerFile, encode_former, read_former
 from loaders.layout import COLLECTION, STATE, Layout, PlacedItem, collection_document
 from versioning.digests import parse_multihash, sha256
 from versioning.errors import Conflict, Forbidden, Integrity, InvalidInput, NotFound
@@ -55,6 +57,7 @@ class Folder:
         self.parts = self.state / "parts"
         self._items = self.state / "items.ndjson"
         self._notes = self.state / "pull.json"
+        self._former = self.state / FORMER
 
     def notes(self) -> PullNotes | None:
         """What was pulled before, None for a folder that no pull has made.
@@ -102,6 +105,7 @@ class Folder:
         self.parts.mkdir(parents=True, exist_ok=True)
         layout = Layout(None if notes.asset is None else frozenset(notes.asset))
         items = files = size = 0
+        paths: set[str] = set()
         part = self.parts / "items.ndjson"
         with part.open("wb") as out:
             for row in rows:
@@ -109,11 +113,26 @@ class Folder:
                 check.item(self.root, placed, notes.collection_id)
                 items += 1
                 files += len(placed.files)
+                paths.update(placed.paths)
                 size += sum(each.asset.size for each in placed.files)
                 out.write(row.item + b"\n")
+        # First what the earlier pulls have left, in full: killed in between, either list of items is right with it.
+        left = check.left(self.root, paths)
+        if left:
+            self.write(self._former.relative_to(self.root).as_posix(), encode_former(sorted(left.items())))
         part.replace(self._items)
         self.write(self._notes.relative_to(self.root).as_posix(), _document(notes.model_dump(mode="json")))
         return items, files, size
+
+    def former(self) -> dict[str, FormerFile]:
+        """The files that earlier pulls have left, by their paths; some may be of the last pull again.
+
+        Raises
+        ------
+        Integrity
+            If the list is damaged.
+        """
+        return read_former(self._former)
 
     def documents(self, notes: PullNotes) -> Iterator[tuple[str, bytes]]:
         """The STAC documents of the folder, each with its path."""
@@ -207,16 +226,30 @@ class Owned:
     """Which files of a folder an earlier pull has made: those may be replaced, and no others."""
 
     def __init__(self, folder: Folder) -> None:
-        self._paths: set[str] = set()
-        self._mine = False
+        self._files: dict[str, FormerFile] = {}
+        self._last: set[str] = set()
         notes = folder.notes()
-        if notes is not None:
-            self._mine = True
-            try:
-                for placed in folder.placed(notes.asset):
-                    self._paths.update((placed.path, *(file.path for file in placed.files)))
-            except Integrity:
-                pass  # the list was lost: what is there and right is kept, anything else is the user's
+        self._mine = notes is not None
+        if notes is None:
+            return
+        # A list that was lost or damaged owns nothing: what is there and right is kept, anything else is the user's.
+        with suppress(Integrity):
+            self._files.update(folder.former())
+        with suppress(Integrity):
+            for placed in folder.placed(notes.asset):
+                made = {file.path: FormerFile(file.asset.sha256.hex(), file.asset.size) for file in placed.files}
+                document = _document(placed.document(notes.collection_id))
+                made[placed.path] = FormerFile(sha256(document).hex(), len(document))
+                self._files.update(made)
+                self._last.update(made)
+
+    def left(self, root: Path, wanted: Collection[str]) -> dict[str, FormerFile]:
+        """What earlier pulls leave in a folder where other files are wanted now."""
+        return {
+            path: file
+            for path, file in self._files.items()
+            if path not in self._last or (path not in wanted and os.path.lexists(root / path))
+        }
 
     def root_files(self, folder: Folder, names: Iterable[str]) -> None:
         """Refuse a folder whose own files have the names of ours."""
@@ -237,7 +270,7 @@ class Owned:
     def _unknown(self, root: Path, paths: Iterable[str]) -> Iterator[str]:
         """The paths at which something is that no pull has made."""
         for path in paths:
-            if path not in self._paths and os.path.lexists(root / path):
+            if path not in self._files and os.path.lexists(root / path):
                 if not (root / path).is_file():
                     raise _foreign(root / path)
                 yield path

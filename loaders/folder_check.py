@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loaders.folder import Folder, PullNotes, missing_folder
+from loaders.former import FORMER, FormerFile
 from loaders.layout import STATE, PulledFile
 from loaders.lock import LOCK_NAME, read_lock
 from loaders.proof import DigestBuilder
@@ -27,9 +28,10 @@ _WORKERS = 4
 class FolderReport:
     """What a folder holds and what is wrong with it.
 
-    ``problems`` are files of the pull that are missing, truncated or altered; ``extra`` are files that no pull has
-    made, which are only reported. ``proven`` says whether the items are proven against the version's digest: those of a
-    whole version are, here and now, without the catalog; those of a part were, if they were pulled from a catalog.
+    ``problems`` are files of the pull that are missing, truncated or altered, and files of earlier pulls that are there
+    and damaged. ``extra`` are all files that the last pull did not ask for: those of earlier pulls, and those that no
+    pull has made. ``proven`` says whether the items are proven against the version's digest: those of a whole version
+    are, here and now, without the catalog; those of a part were, if they were pulled from a catalog.
     """
 
     pin: str
@@ -95,6 +97,7 @@ def verify_folder(dest: str | os.PathLike[str], *, on_event: Listener = silent) 
         report.problems.extend([problem] if problem else [])
     _files(folder, notes, report, expected, on_event)
     report.extra = sorted(_there(folder.root) - expected)
+    _left(folder, report)
     return report
 
 
@@ -163,6 +166,27 @@ def _file(target: Path, file: PulledFile) -> Problem | None:
     except OSError:
         return Problem(file.path, "missing", f"a file of {asset.size} bytes is not there")
     return Problem(file.path, "altered", "its bytes are not those of its checksum")
+
+
+def _left(folder: Folder, report: FolderReport) -> None:
+    """Files of earlier pulls: the user may delete them, but what lies there under their names must be right."""
+    try:
+        former = folder.former()
+    except Integrity as error:
+        report.problems.append(Problem(f"{STATE}/{FORMER}", error.kind, "it is not what the pulls wrote"))
+        return
+    there = [path for path in report.extra if path in former]
+    for path, right in windowed(lambda each: (each, _is(folder.root / each, former[each])), there, _WORKERS):
+        if not right:
+            detail = "an earlier pull brought it, with other bytes: pull it again, or delete it"
+            report.problems.append(Problem(path, "altered", detail))
+
+
+def _is(target: Path, file: FormerFile) -> bool:
+    try:
+        return target.stat().st_size == file.size and hash_file(target).hex() == file.sha256
+    except OSError:
+        return False
 
 
 def _there(root: Path) -> set[str]:

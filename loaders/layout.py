@@ -65,6 +65,11 @@ class PlacedItem:
         """Where its ``item.json`` lies."""
         return f"{self.folder}/{ITEM}"
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path that the item has in the folder."""
+        return (self.path, *(file.path for file in self.files))
+
     def document(self, collection_id: str) -> dict[str, Any]:
         """The STAC Item as it is written into the folder; assets that are not pulled are left out."""
         item = self.row.parse()

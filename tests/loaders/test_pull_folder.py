@@ -187,6 +187,42 @@ class TestAgain:
         assert found.ok
         assert found.extra == ["r1c0/item.json", "r1c0/nir.tif", "r1c0/notes.txt", "r1c0/red.tif"]
 
+    def test_a_narrower_pull_forgets_nothing(self, place, tmp_path):
+        """Files of an earlier pull stay ours: replaced when another version wants them, and proven until then."""
+        open_pin(place, "fields@v2").pull(tmp_path)
+        narrow = open_pin(place, "fields@v1")
+        narrow.pull(tmp_path, asset=["nir"])
+        narrow.pull(tmp_path, asset=["nir"], ids=["r0c0"])
+        report = verify_folder(tmp_path)
+        assert report.ok
+        assert {"r0c1/red.tif", "r1c1/item.json", "r1c1/nir.tif"} <= set(report.extra)
+        whole = narrow.pull(tmp_path)
+        assert (whole.replaced, whole.files) == (1, 9)
+        assert narrow.verify(tmp_path).ok
+
+    @pytest.mark.parametrize("path", ["r0c0/red.tif", "r1c1/item.json"])
+    def test_what_an_earlier_pull_left_is_proven(self, fields_template, tmp_path, damage, path):
+        pin = open_pin(fields_template.url, "fields@v2")
+        pin.pull(tmp_path)
+        pin.pull(tmp_path, asset=["nir"], ids=["r0c0"])
+        damage(tmp_path / path)
+        (problem,) = verify_folder(tmp_path).problems
+        assert (problem.path, problem.kind) == (path, "altered")
+        assert "an earlier pull brought it" in problem.detail
+        (tmp_path / path).unlink()  # it is not of the last pull: it may be deleted
+        assert verify_folder(tmp_path).ok
+
+    @pytest.mark.parametrize(
+        "data", [b"\0", b"{}", b'{"path": "../x", "sha256": "%s", "size": 1}' % (b"0" * 64), b'{"path": 1}', b"[1]"]
+    )
+    def test_a_damaged_list_of_what_is_left(self, fields_template, tmp_path, data):
+        pin = open_pin(fields_template.url, "fields@v2")
+        pin.pull(tmp_path)
+        pin.pull(tmp_path, ids=["r0c0"])
+        (tmp_path / ".stacpin" / "former.ndjson").write_bytes(data)
+        assert [each.path for each in verify_folder(tmp_path).problems] == [".stacpin/former.ndjson"]
+        assert pin.pull(tmp_path).replaced == 0  # what is right is taken for ours all the same
+
     def test_files_of_the_user_are_never_replaced(self, place, tmp_path):
         pin = open_pin(place, "fields@v2")
         (tmp_path / "r0c1").mkdir()
