@@ -6,23 +6,40 @@ import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from catalog.assets import COG, PARQUET, AssetPart, labels_asset, opaque_asset, raster_asset
 from catalog.bands import source_bands
 from catalog.footprints import from_geojson
 from catalog.items import build_item
-from ingest.convert import Made
-from ingest.plan import PlannedAsset, PlannedItem
-from ingest.recipe import Band, Layer, Recipe
 from versioning.digests import parse_multihash
-from versioning.errors import InvalidInput
 from versioning.objects import ObjectRef
 
-__all__ = ["collection_of", "item_of", "kept_part", "part_of", "software", "stored_ref"]
+if TYPE_CHECKING:
+    from ingest.convert import Made
+    from ingest.plan import PlannedAsset, PlannedItem
+    from ingest.recipe import Band, Layer, Recipe
+    from ingest.sources import SourceAsset
+
+__all__ = [
+    "asset_bands",
+    "asset_roles",
+    "asset_title",
+    "bands_named",
+    "collection_of",
+    "item_of",
+    "kept_part",
+    "parent_bands",
+    "part_of",
+    "software",
+    "stored_ref",
+]
 
 _LABEL = "label:"
 _BAND = ("name", "description", "unit")
+# What `catalog.bands` says once, on the asset, where all bands share it.
+_OF_ALL_BANDS = ("data_type", "nodata", "unit", "raster:scale", "raster:offset")
+_ROLES = {"raster": ("data",), "labels": ("labels", "labels-vector"), "file": ("metadata",)}
 _PACKAGES = ("stacpin", "rasterio", "rio-cogeo", "pyogrio", "pyproj", "shapely", "pyarrow")
 
 
@@ -40,9 +57,9 @@ def part_of(asset: PlannedAsset, path: Path, ref: ObjectRef, digest: str, made: 
             ref,
             digest=digest,
             source=asset.lineage,
-            roles=layer.roles or ("data",),
-            title=_title(asset),
-            extra=_extra(layer) | {"bands": _bands(asset, made)},
+            roles=asset_roles(layer),
+            title=asset_title(asset),
+            extra=_extra(layer) | {"bands": asset_bands(asset, made)},
         )
     if layer.kind == "labels" and made is not None and made.labels is not None:
         labels = made.labels
@@ -62,13 +79,13 @@ def part_of(asset: PlannedAsset, path: Path, ref: ObjectRef, digest: str, made: 
             classes={
                 name: properties[name]["values"] for name in wanted or () if properties.get(name, {}).get("values")
             },
-            title=_title(asset),
+            title=asset_title(asset),
             description=layer.label.description or None,
             tasks=layer.label.tasks,
             methods=layer.label.methods,
             extra=_extra(layer) | ({"roles": layer.roles} if layer.roles else {}),
         )
-    return opaque_asset(path, ref, roles=layer.roles or ("metadata",), title=_title(asset), extra=_extra(layer))
+    return opaque_asset(path, ref, roles=asset_roles(layer), title=asset_title(asset), extra=_extra(layer))
 
 
 def kept_part(parent: Mapping[str, Any], geometry: Mapping[str, Any] | None) -> AssetPart:
@@ -83,42 +100,53 @@ def item_of(item: PlannedItem, parts: Mapping[str, AssetPart]) -> dict[str, Any]
     return build_item(item.source.id, parts, properties=item.source.properties)
 
 
-def _title(asset: PlannedAsset) -> str | None:
+def asset_title(asset: PlannedAsset) -> str | None:
+    """The title that the recipe gives an asset."""
     title = asset.source.settings.title
     return None if title is None else asset.source.fill(title)
+
+
+def asset_roles(layer: Layer) -> tuple[str, ...]:
+    """The roles of a layer's assets: the recipe's, else those of its kind."""
+    return tuple(layer.roles or _ROLES[layer.kind])
 
 
 def _extra(layer: Layer) -> dict[str, Any]:
     return {} if layer.description is None else {"description": layer.description}
 
 
-def _bands(asset: PlannedAsset, made: Made | None) -> list[dict[str, Any]]:
+def parent_bands(parent: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The bands of a stored asset, each with what is said once for all of them."""
+    shared = {name: parent[name] for name in _OF_ALL_BANDS if name in parent}
+    return [{**shared, **band} for band in parent.get("bands", ())]
+
+
+def asset_bands(asset: PlannedAsset, made: Made | None) -> list[dict[str, Any]]:
     """What is known of the bands beside their values: the recipe's word counts, then the parent's, then the source's.
 
     The file's own names and units are tags: of a file with the parent's content they are not asked again, so that
-    re-saving it without them changes nothing.
+    re-saving it without them changes nothing. The plan has proven that the layer names as many bands as there are.
     """
     layer, parent = asset.source.settings, asset.parent
     if parent is not None and (made is None or parent.get("pin:digest") == made.digest):
-        own = [{**parent, **band} for band in parent.get("bands", ())]
-        found = [{name: band[name] for name in _BAND if name in band} for band in own]
+        found = [{name: band[name] for name in _BAND if name in band} for band in parent_bands(parent)]
     else:
         found = source_bands(asset.source.path, crs=layer.source_crs)
     if not layer.bands:
         return found
-    if len(layer.bands) != len(found):
-        raise InvalidInput(
-            f"{asset.source.path} has {len(found)} bands; its layer names {len(layer.bands)}.",
-            hint=f"Name each of them under 'bands:' of layer {asset.source.layer!r}.",
-        )
-    return [own | _band(band, asset) for own, band in zip(found, layer.bands, strict=True)]
+    return [own | named for own, named in zip(found, bands_named(asset.source), strict=True)]
 
 
-def _band(band: Band | str, asset: PlannedAsset) -> dict[str, Any]:
+def bands_named(source: SourceAsset) -> list[dict[str, Any]]:
+    """What the recipe says of the bands of a file, one by one."""
+    return [_band(band, source) for band in source.settings.bands]
+
+
+def _band(band: Band | str, source: SourceAsset) -> dict[str, Any]:
     if isinstance(band, str):
-        return {"name": asset.source.fill(band)}
+        return {"name": source.fill(band)}
     named = {"name": band.name, "eo:common_name": band.common_name, "description": band.description}
-    return {name: asset.source.fill(value) for name, value in named.items() if value is not None}
+    return {name: source.fill(value) for name, value in named.items() if value is not None}
 
 
 def collection_of(recipe: Recipe, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

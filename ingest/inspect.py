@@ -35,6 +35,8 @@ class Inspection:
         Authority code, or another text that names the CRS; None for opaque files.
     size
         Bytes of all files that take part.
+    bands
+        How many a raster has; None for anything else.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Inspection:
     digest: str
     crs: str | None
     size: int
+    bands: int | None = None
 
 
 def inspect_raster(path: Path, cache: DigestCache, *, crs: str | None = None) -> Inspection:
@@ -57,7 +60,7 @@ def inspect_raster(path: Path, cache: DigestCache, *, crs: str | None = None) ->
             digest = raster_digest_of(raster)
             _check_state(path, raster.files, before)
             cache.put(key, digest)
-        return Inspection(path, key, digest, _crs_name(raster.crs), _size(raster.files))
+        return Inspection(path, key, digest, _crs_name(raster.crs), _size(raster.files), raster.dataset.count)
 
 
 def inspect_labels(

@@ -53,13 +53,32 @@ class PlannedAsset:
 class PlannedItem:
     """One item to be made.
 
-    ``unchanged`` means that its sources are; its metadata may differ all the same. ``geometry`` is the parent item's.
+    Attributes
+    ----------
+    state
+        ``unchanged`` means that a version would have it as the parent has it. ``changed`` may still turn out to be
+        nothing where labels were exported again: whether they are the parent's but for noise is known when they are
+        made.
+    geometry
+        The parent item's.
+    kept
+        Whether all its assets can stay as the parent describes them, unopened.
+    removed
+        The keys of assets that the parent item has and the sources have no more.
+    properties
+        The names of its properties that differ from the parent item's.
+    described
+        For assets whose content stays: the names of what the recipe says of them differently.
     """
 
     source: SourceItem
     assets: dict[str, PlannedAsset]
     state: State
     geometry: dict[str, Any] | None = None
+    kept: bool = False
+    removed: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
+    described: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +94,14 @@ class Refusal:
 
 @dataclass(slots=True)
 class Plan:
-    """What a run will do."""
+    """What a run will do. ``metadata`` names what differs in what the recipe declares of the whole dataset."""
 
     dataset: str
     parent: Version | None
     items: list[PlannedItem] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    metadata: tuple[str, ...] = ()
 
     def count(self, state: State) -> int:
         """How many items are in a state."""
@@ -89,8 +109,8 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        """Whether any source is new, changed or gone."""
-        return bool(self.removed) or any(item.state != "unchanged" for item in self.items)
+        """Whether anything is new, changed or gone."""
+        return bool(self.removed or self.metadata) or any(item.state != "unchanged" for item in self.items)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan for ``--json`` and for the staging area."""
@@ -101,6 +121,7 @@ class Plan:
             "changed": self.count("changed"),
             "unchanged": self.count("unchanged"),
             "removed": self.removed,
+            "metadata": list(self.metadata),
             "refused": [refusal_dict(each) for each in self.refused],
             "items": [_item_dict(item) for item in self.items],
         }
@@ -122,9 +143,12 @@ def _item_dict(item: PlannedItem) -> dict[str, Any]:
                 "crs": asset.inspection.crs,
                 "target_crs": asset.target_crs,
                 "action": asset.action,
+                "described": list(item.described.get(key, ())),
             }
             for key, asset in item.assets.items()
         },
+        "removed_assets": list(item.removed),
+        "properties": list(item.properties),
     }
 
 
@@ -188,20 +212,38 @@ def make_plan(
     whole = [item for item in items if item.id not in refused]
     common = _common_crs(recipe, whole, inspected)
     before = {row.id: row.parse() for row in parent.rows()} if parent else {}
-    plan.items = [_plan_item(item, inspected, common, before.get(item.id)) for item in whole]
+    told = _told_otherwise(recipe, parent)
+    plan.items = [_plan_item(item, inspected, common, before.get(item.id), told) for item in whole]
     # What was refused this time is not what was taken away: the parent's item stays.
     plan.removed = sorted(before.keys() - {item.id for item in items})
     plan.refused = [refused[item_id] for item_id in sorted(refused)]
+    if parent is not None:
+        from ingest.compare import collection_changes
+
+        plan.metadata = collection_changes(recipe, parent.record.collection, before.values(), whole=not plan.changes)
     return plan
 
 
 def _inspect(asset: SourceAsset, cache: DigestCache) -> Inspection:
     layer = asset.settings
     if layer.kind == "raster":
-        return inspect_raster(asset.path, cache, crs=layer.source_crs)
+        inspection = inspect_raster(asset.path, cache, crs=layer.source_crs)
+        _check_bands(asset, inspection)
+        return inspection
     if layer.kind == "labels":
         return inspect_labels(asset.path, cache, crs=layer.source_crs, layer=layer.layer, precision=layer.precision)
     return inspect_opaque(asset.path)
+
+
+def _check_bands(asset: SourceAsset, inspection: Inspection) -> None:
+    from ingest.describe import bands_named
+
+    named = bands_named(asset)
+    if named and len(named) != inspection.bands:
+        raise InvalidInput(
+            f"{asset.path} has {inspection.bands} bands; its layer names {len(named)}.",
+            hint=f"Name each of them under 'bands:' of layer {asset.layer!r}.",
+        )
 
 
 def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: _Inspected) -> str | None:
@@ -229,11 +271,20 @@ def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: _Inspect
     return next(iter(text.values()), None)
 
 
+def _told_otherwise(recipe: Recipe, parent: Version | None) -> dict[str, dict[str, Any]]:
+    """The layers of which the parent version's recipe did not say just the same, each with what it said."""
+    before = (parent.record.recipe or {}).get("content", {}) if parent else {}
+    now, layers = recipe.content(), before.get("layers", {})
+    same = before.get("crs") == now.get("crs")
+    return {name: layers.get(name, {}) for name in recipe.layers if not same or layers.get(name) != now["layers"][name]}
+
+
 def _plan_item(
     item: SourceItem,
     inspected: _Inspected,
     common: str | None,
     before: dict[str, Any] | None,
+    told: dict[str, dict[str, Any]],
 ) -> PlannedItem:
     there = (before or {}).get("assets", {})
     assets = {
@@ -241,12 +292,19 @@ def _plan_item(
         for key, asset in item.assets.items()
     }
     if before is None:
-        state: State = "new"
-    elif there.keys() == assets.keys() and all(asset.action == "reuse" for asset in assets.values()):
-        state = "unchanged"
-    else:
-        state = "changed"
-    return PlannedItem(item, assets, state, (before or {}).get("geometry"))
+        return PlannedItem(item, assets, "new")
+    from ingest.compare import asset_changes, property_changes
+
+    described: dict[str, tuple[str, ...]] = {}
+    if item.layer in told:
+        layer = told[item.layer]
+        found = {key: asset_changes(asset, layer) for key, asset in assets.items() if asset.action == "reuse"}
+        described = {key: names for key, names in found.items() if names}
+    kept = there.keys() == assets.keys() and all(asset.action == "reuse" for asset in assets.values()) and not described
+    properties = property_changes(item, before, derived=kept)
+    state: State = "unchanged" if kept and not properties else "changed"
+    removed = tuple(sorted(there.keys() - assets.keys()))
+    return PlannedItem(item, assets, state, before.get("geometry"), kept, removed, properties, described)
 
 
 def _plan_asset(

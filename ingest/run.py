@@ -259,7 +259,7 @@ class Run:
         number = 0
         for item in plan.items:
             for key, asset in item.assets.items():
-                if asset.action == "reuse" and (asset.source.settings.kind != "labels" or self._keeps(item)):
+                if asset.action == "reuse" and (asset.source.settings.kind != "labels" or item.kept):
                     continue
                 number += 1
                 folder = scratch / str(number)
@@ -270,21 +270,10 @@ class Run:
                     task = task.of_parent(there) if asset.action == "reuse" else replace(task, parent=there)
                 yield task, asset
 
-    def _keeps(self, item: PlannedItem) -> bool:
-        """Whether an item's assets can stay as the parent describes them, unopened: its layer says what it said."""
-        parent = self._planned().parent
-        if parent is None or item.state != "unchanged" or not parent.record.recipe:
-            return False
-        before, now = parent.record.recipe.get("content", {}), self.recipe.content()
-        layers = {asset.source.layer for asset in item.assets.values()}
-        return before.get("crs") == now.get("crs") and all(
-            before.get("layers", {}).get(name) == now["layers"][name] for name in layers
-        )
-
     def _reused(self, item: PlannedItem, asset: PlannedAsset, scratch: Path) -> AssetPart:
         there = asset.parent or {}
         ref = stored_ref(there)
-        if self._keeps(item):
+        if item.kept:
             return kept_part(there, item.geometry)
         local = self.catalog.store.local_root
         path = local / ref.href if local else self._fetch(ref, scratch / Path(ref.href).name)

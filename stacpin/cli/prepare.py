@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,7 @@ from stacpin.cli.output import Output, counted, human_bytes
 from versioning.errors import Conflict, Immutable, InvalidInput, NotFound, StacpinError
 
 if TYPE_CHECKING:
-    from ingest.plan import Plan
+    from ingest.plan import Plan, PlannedItem
     from ingest.run import Run
     from ingest.staging import StagedRun
     from versioning.catalog import Catalog
@@ -298,12 +299,15 @@ def _message(plan: Plan) -> str:
 
 def _plan_text(plan: Plan) -> str:
     lines = [f"{plan.dataset}: compared with {plan.parent.pin if plan.parent else 'nothing (no version yet)'}"]
-    for item in plan.items:
-        if item.state != "unchanged":
-            made = ", ".join(_made(asset, key) for key, asset in item.assets.items())
-            lines.append(f"  {item.state:<9}{item.source.id}: {made}")
+    told = [item for item in plan.items if item.state != "unchanged"]
+    lines += [
+        f"  {item.state:<9}{item.source.id}: {(', ' if item.state == 'new' else '; ').join(_item_changes(item))}"
+        for item in told
+    ]
     lines += [f"  removed  {item_id}" for item_id in plan.removed]
     lines += [f"  refused  {each.item}: {each.message}" for each in plan.refused]
+    if plan.metadata:
+        lines.append(f"  dataset: {', '.join(plan.metadata)}")
     lines.append(
         f"{plan.count('new')} new, {plan.count('changed')} changed, {plan.count('unchanged')} unchanged, "
         f"{len(plan.removed)} removed, {len(plan.refused)} refused"
@@ -311,9 +315,18 @@ def _plan_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _made(asset: Any, key: str) -> str:
-    warped = f", {asset.inspection.crs} -> {asset.target_crs}" if asset.lineage else ""
-    return f"{key} ({asset.source.path.name}{warped}{', kept' if asset.action == 'reuse' else ''})"
+def _item_changes(item: PlannedItem) -> Iterator[str]:
+    """What is new (+), other (~) or gone (-) in an item, one by one: all assets of a new one, else only what differs."""
+    for key, asset in item.assets.items():
+        if asset.action == "convert":
+            warped = f", {asset.inspection.crs} -> {asset.target_crs}" if asset.lineage else ""
+            sign = "" if item.state == "new" else "+ asset " if asset.parent is None else "~ asset "
+            yield f"{sign}{key} ({asset.source.path.name}{warped})"
+        elif key in item.described:
+            yield f"~ asset {key}: {', '.join(item.described[key])}"
+    yield from (f"- asset {key}" for key in item.removed)
+    if item.properties:
+        yield f"~ properties: {', '.join(item.properties)}"
 
 
 def _staged_dict(run: StagedRun) -> dict[str, Any]:
