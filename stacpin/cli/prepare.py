@@ -316,7 +316,7 @@ def _plan_text(plan: Plan) -> str:
 
 
 def _item_changes(item: PlannedItem) -> Iterator[str]:
-    """What is new (+), other (~) or gone (-) in an item, one by one: all assets of a new one, else only what differs."""
+    """What is new (+), other (~) or gone (-) in an item, one by one; of a new one all assets, else what differs."""
     for key, asset in item.assets.items():
         if asset.action == "convert":
             warped = f", {asset.inspection.crs} -> {asset.target_crs}" if asset.lineage else ""
