@@ -59,6 +59,11 @@ class ApiSource:
     def proves(self, query: Query) -> bool:
         return not query.narrows
 
+    def asset_keys(self) -> Iterator[str]:
+        from catalog.query import Query
+
+        return (asset.key for row in self._rows(Query()) for asset in row.assets)
+
     def collection(self) -> dict[str, Any]:
         return dict(self._served)
 

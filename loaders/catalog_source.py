@@ -58,6 +58,9 @@ class CatalogSource:
     def proves(self, query: Query) -> bool:  # noqa: ARG002 - the protocol's; here every chunk is proven
         return True
 
+    def asset_keys(self) -> Iterator[str]:
+        return (asset.key for _, asset in self.version.assets())
+
     def collection(self) -> dict[str, Any]:
         from catalog.collections import collection_dict
 

@@ -126,8 +126,11 @@ class Pin:
             If the search cannot be understood.
         Integrity
             If what the source gives is not what the digest proves.
+        NotFound
+            If the version has no item with one of the ``ids``, wherever it is.
         """
         query = _query(ids=ids, bbox=bbox, datetime=datetime, intersects=intersects, filter=filter)
+        self._check(query)
         return (self._item(row) for row in self.source.rows(query))
 
     def item(self, item_id: str) -> pystac.Item:
@@ -152,9 +155,16 @@ class Pin:
         intersects: str | Mapping[str, Any] | None = None,
         filter: str | bool | Mapping[str, Any] | None = None,  # noqa: A002 - STAC's own name for it
     ) -> list[Asset]:
-        """The exact asset set: every asset of every item that the search finds, or those with some keys."""
+        """The exact asset set: every asset of every item that the search finds, or those with some keys.
+
+        Raises
+        ------
+        NotFound
+            If the version has no item with one of the ``ids``, or none of its items has one of the assets.
+        """
         query = _query(ids=ids, bbox=bbox, datetime=datetime, intersects=intersects, filter=filter)
         keys = _keys(asset)
+        self._check(query, keys)
         return [
             self._asset(row.id, each)
             for row in self.source.rows(query)
@@ -190,9 +200,18 @@ class Pin:
         workers: int = 8,
         on_event: Listener = silent,
     ) -> PullReport:
-        """Bring the files into a folder, every byte proven; see :func:`loaders.pull.pull`."""
+        """Bring the files into a folder, every byte proven; see :func:`loaders.pull.pull`.
+
+        Raises
+        ------
+        NotFound
+            If the version has no item with one of the ``ids``, or none of its items has one of the assets; nothing is
+            written then.
+        """
         query = _query(ids=ids, bbox=bbox, datetime=datetime, intersects=intersects, filter=filter)
-        return pull(self.source, dest, query, asset=_keys(asset), workers=workers, on_event=on_event)
+        keys = _keys(asset)
+        self._check(query, keys)
+        return pull(self.source, dest, query, asset=keys, workers=workers, on_event=on_event)
 
     def verify(
         self, dest: str | os.PathLike[str] | None = None, *, on_event: Listener = silent
@@ -260,18 +279,28 @@ class Pin:
         ------
         InvalidInput
             If there is nothing to load, or the arguments do not fit.
+        NotFound
+            If the version has no item with one of the ``ids``.
         Integrity
             If an object is missing or has another size.
         """
         from loaders import cubes
 
-        rows = list(self.source.rows(_query(ids=ids, bbox=bbox, datetime=datetime, filter=filter)))
+        query = _query(ids=ids, bbox=bbox, datetime=datetime, filter=filter)
+        self._check(query)
+        rows = list(self.source.rows(query))
         items = [self._item(row) for row in rows]
         wanted = {"resolution": resolution, "crs": crs, "bbox": None if bbox is None else tuple(bbox), "chunks": chunks}
         given = {key: value for key, value in wanted.items() if value is not None}
         return cubes.load(self.source, rows, items, bands=bands, options={**given, **options})
 
     # -- helpers
+
+    def _check(self, query: Query, keys: frozenset[str] | None = None) -> None:
+        from loaders.asked import check_assets, check_ids
+
+        check_ids(self.source, query.ids)
+        check_assets(self.source, keys, query)
 
     def _asset(self, item_id: str, ref: AssetRef) -> Asset:
         return Asset(item_id, ref.key, self.source.href(ref.href), ref.href, ref.sha256.hex(), ref.size)

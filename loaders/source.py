@@ -85,6 +85,10 @@ class PinSource(Protocol):
         """Whether :meth:`rows` proves the items of a query against the version's digest."""
         ...
 
+    def asset_keys(self) -> Iterator[str]:
+        """The key of every asset of every item, as they come."""
+        ...
+
     def collection(self) -> dict[str, Any]:
         """The STAC Collection of the version."""
         ...

@@ -117,7 +117,7 @@ class TestItems:
             ({}, ["r0c0", "r0c1", "r1c1"]),
             ({"datetime": "2024"}, ["r1c1"]),
             ({"datetime": "2023-05-15/2023-12-31"}, ["r0c1"]),
-            ({"ids": ["r1c1", "nothing", "r0c0"]}, ["r0c0", "r1c1"]),
+            ({"ids": ["r1c1", "r0c0"]}, ["r0c0", "r1c1"]),
             ({"filter": "eo:cloud_cover >= 5"}, ["r1c1"]),
             ({"filter": {"op": "<", "args": [{"property": "eo:cloud_cover"}, 5]}}, ["r0c0", "r0c1"]),
             ({"bbox": [-10, -10, 10, 10]}, []),

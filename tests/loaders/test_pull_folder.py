@@ -111,7 +111,7 @@ class TestWhatIsPulled:
         assert pin.verify(tmp_path).ok
 
     def test_nothing_found_is_an_empty_folder(self, place, tmp_path):
-        report = open_pin(place, "fields").pull(tmp_path, ids=["none"])
+        report = open_pin(place, "fields").pull(tmp_path, datetime="1999")
         assert (report.items, report.files) == (0, 0)
         assert verify_folder(tmp_path).ok
 
