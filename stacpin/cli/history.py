@@ -98,6 +98,10 @@ def diff(
     new: Annotated[str, typer.Argument(metavar="NEW", help="Another pin, e.g. landcover@v3.")],
     stat: Annotated[bool, typer.Option("--stat", help="Only counts.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if they differ.")] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The property that tells label features apart.", show_default=False),
+    ] = None,
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -106,7 +110,7 @@ def diff(
     from catalog.changes import explain_diff
 
     place = catalog_of(catalog)
-    report = explain_diff(place, place.resolve(old), place.resolve(new))
+    report = explain_diff(place, place.resolve(old), place.resolve(new), key=key)
     out.data(report.to_dict(stat=stat), _diff_text(report, stat=stat))
     if exit_code and report:
         raise typer.Exit(1)
@@ -229,7 +233,8 @@ def _features_text(asset: AssetChange) -> str:
 
 
 def _edit_text(edit: dict[str, Any]) -> str:
+    place = f", at {edit['place'][0]:.9g},{edit['place'][1]:.9g}" if edit["place"] else ""
     parts = [f"{name}: {each['old']!r} -> {each['new']!r}" for name, each in edit["properties"].items()]
     if edit["distance"] is not None:
         parts.append(f"by up to {edit['distance']:.6g} units of the CRS")
-    return f", {'; '.join(parts)}" if parts else ""
+    return f"{place}{', ' if parts else ''}{'; '.join(parts)}"

@@ -242,6 +242,7 @@ def test_50_bad_sources(cli, here, bad_sources, tmp_path, name):
         (["rollback", DATASET, "--to", "v3", "-m", "x"], "already is v3"),
         (["ingest", "--dataset", "A/B"], "A/B"),
         (["init", "ftp://x"], "ftp://x"),
+        (["diff", V2, V3, "--key", "nosuch"], "properties: glacier_id"),
         (["lock", f"{DATASET}@stable", DATASET], f"{DATASET}@stable and {DATASET} are both pins"),
     ],
 )

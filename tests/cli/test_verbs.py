@@ -83,6 +83,35 @@ def test_pull_verify_and_lock(cli, here, tmp_path):
     assert cli("-C", tmp_path / "stacpin.lock", "search", DATASET).err.endswith(f"4 items of {V2}\n")
 
 
+def test_diff_names_features_and_says_where_they_are(cli, tmp_path):
+    """In a projected CRS too, and by a property that does not look like a key."""
+    recipe = "dataset: trees\ncatalog: catalog\nlayers:\n  trees: {kind: labels, sources: trees.geojson, "
+    (tmp_path / "stacpin.yaml").write_text(
+        recipe + "source_crs: 'EPSG:32613', crs: 'EPSG:32613', datetime: 2024-01-01}\n"
+    )
+    rows = [("oak", 500_000, 4_500_000), ("elm", 500_100, 4_500_000)]
+    for shift in (0, 40):
+        features = [
+            {
+                "type": "Feature",
+                "properties": {"name": name, "height": 3 + shift},
+                "geometry": {"type": "Point", "coordinates": [x + shift, y]},
+            }
+            for name, x, y in rows
+        ]
+        (tmp_path / "trees.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        assert cli("ingest", tmp_path).code == 0
+    words = ["-C", tmp_path / "catalog", "diff", "trees@v1", "trees@v2"]
+    edits = cli(*words, "--key", "name", "--json").json["data"]["changed"][0]["assets"][0]["edits"]
+    assert [(edit["kind"], edit["feature"]) for edit in edits] == [("both", "name=oak"), ("both", "name=elm")]
+    # 40 m east of the central meridian, 105 degrees west, of zone 13.
+    assert edits[0]["place"] == pytest.approx([-104.999526, 40.650853], abs=2e-5)
+    assert ": name=oak, at -104.9995" in cli(*words, "--key", "name").out
+    without = cli(*words, "--json").json["data"]["changed"][0]["assets"][0]["edits"]
+    assert {edit["kind"] for edit in without} == {"added", "removed"}
+    assert all(len(edit["place"]) == 2 for edit in without)
+
+
 def test_locking_another_version_says_what_it_was(cli, here, tmp_path):
     file = tmp_path / "stacpin.lock"
     assert "(was" not in cli("lock", V2, "-f", file).out
