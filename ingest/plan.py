@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingest.cache import DigestCache
+from ingest.checks import check_label_properties
 from ingest.inspect import Inspection, inspect_labels, inspect_opaque, inspect_raster
 from ingest.recipe import Recipe
 from ingest.sources import SourceAsset, SourceItem
@@ -214,6 +215,9 @@ def make_plan(
     before = {row.id: row.parse() for row in parent.rows()} if parent else {}
     told = _told_otherwise(recipe, parent)
     plan.items = [_plan_item(item, inspected, common, before.get(item.id), told) for item in whole]
+    known = [asset for item in plan.items for asset in item.assets.values()]
+    if not refused and all(asset.action == "reuse" for asset in known if asset.source.settings.kind == "labels"):
+        check_label_properties((asset.source, asset.parent or {}) for asset in known)
     # What was refused this time is not what was taken away: the parent's item stays.
     plan.removed = sorted(before.keys() - {item.id for item in items})
     plan.refused = [refused[item_id] for item_id in sorted(refused)]

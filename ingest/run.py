@@ -13,7 +13,7 @@ from typing import Any
 
 from catalog.assets import AssetPart
 from ingest.cache import DigestCache
-from ingest.checks import check_items
+from ingest.checks import check_items, check_label_properties
 from ingest.convert import Made, Task, task_of
 from ingest.describe import collection_of, item_of, kept_part, part_of, software, stored_ref
 from ingest.plan import Plan, PlannedAsset, PlannedItem, Refusal, check_settings, make_plan, refusal_dict
@@ -161,6 +161,9 @@ class Run:
                 for key, asset in item.assets.items():
                     if (item.source.id, key) not in parts:
                         parts[item.source.id, key] = self._reused(item, asset, Path(scratch))
+        if not plan.refused:  # of what was refused nobody knows the columns
+            made = [(asset, parts[item.source.id, key]) for item in plan.items for key, asset in item.assets.items()]
+            check_label_properties((asset.source, part.asset) for asset, part in made)
         for item in plan.items:
             of_item = {key: parts[item.source.id, key] for key in item.assets}
             self._work.items.append(item_of(item, of_item))

@@ -221,3 +221,26 @@ def test_a_label_layers_roles_and_description(project: Project) -> None:
     asset = project.must_ingest().item("labels")["assets"]["labels"]
     assert (asset["title"], asset["description"]) == ("labels of labels", "D")
     assert asset["roles"] == ["labels", "truth"]
+
+
+def test_a_property_that_no_label_has_is_refused_with_those_there_are(project: Project) -> None:
+    write_geojson(project.folder / "labels.geojson", features())
+    project.recipe({"fields": LABELS | {"label": {"properties": ["class", "nosuch"]}}})
+    error = refusal(project, workers=1)
+    assert error.kind == "unknown-property"
+    assert "'nosuch'" in error.message
+    assert "'class'" not in error.message
+    assert error.hint == "There are: class, confidence, name."
+    project.recipe({"fields": LABELS})
+    project.must_ingest(workers=1)
+    project.recipe({"fields": LABELS | {"label": {"properties": ["nosuch"]}}})
+    with pytest.raises(InvalidInput, match="nosuch"):
+        project.run().plan()
+
+
+def test_one_file_of_several_may_lack_a_property(project: Project) -> None:
+    write_geojson(project.folder / "labels.geojson", features())
+    plain = [row | {"properties": {"name": "x"}} for row in features(2)]
+    write_geojson(project.folder / "labels.b.geojson", plain)
+    project.recipe({"fields": LABELS | {"label": {"properties": ["class"]}}})
+    assert len(list(project.must_ingest(workers=1).rows())) == 2
