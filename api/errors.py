@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.params import SearchPostRequest, takes_hint
 from versioning.errors import StacpinError
 
 __all__ = ["add_error_handlers", "problem"]
@@ -51,7 +52,13 @@ def add_error_handlers(app: FastAPI, *, hide: str) -> None:
 
     def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return problem(HTTPStatus.BAD_REQUEST, "invalid-input", "; ".join(_told(entry) for entry in error.errors()[:5]))
+        entries = error.errors()
+        told = "; ".join(_told(entry) for entry in entries[:5])
+        unknown = [str(entry["loc"][1]) for entry in entries if _unknown_member(entry)]
+        if not unknown:
+            return problem(HTTPStatus.BAD_REQUEST, "invalid-input", told)
+        known = [field.alias or name for name, field in SearchPostRequest.model_fields.items()]
+        return problem(HTTPStatus.BAD_REQUEST, "unknown-parameter", told, takes_hint(unknown, known))
 
     def http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -68,9 +75,16 @@ def add_error_handlers(app: FastAPI, *, hide: str) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
+def _unknown_member(entry: Any) -> bool:
+    """Whether it is about a member that the body of a search cannot have: the only body that a route takes."""
+    return entry.get("type") == "extra_forbidden" and len(entry["loc"]) == len(("body", "its name"))
+
+
 def _told(entry: Any) -> str:
     """One validation error in words: where, what, and the value, shortened."""
-    place = ".".join(str(part) for part in entry.get("loc", ()) if part not in {"body", "query", "path"}) or "the body"
+    # The first part says where the parameter stands; one that is named "query" comes after it.
+    place = ".".join(ascii(part)[1:-1] if isinstance(part, str) else str(part) for part in entry.get("loc", ())[1:])
+    place = place[:_LONGEST_VALUE] or "the body"
     if entry.get("type") == "extra_forbidden":
         return f"{place} is not a parameter of this route"
     value = entry.get("input")

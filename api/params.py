@@ -5,6 +5,7 @@ line and Python say the same about the same mistake. No ``from __future__ import
 annotations of attrs classes without their module, and could not resolve them as text.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import attr
@@ -30,6 +31,7 @@ __all__ = [
     "SearchPostRequest",
     "VersionUri",
     "refuse_unknown",
+    "takes_hint",
 ]
 
 Text = str | None
@@ -211,12 +213,19 @@ async def refuse_unknown(request: Request) -> None:
         if name not in known:
             raise InvalidInput(
                 f"{ascii(name)[1:-1][:100]} is not a parameter of this route.",
-                hint=f"It takes: {', '.join(sorted(known)) or 'none'}.",
+                hint=takes_hint([name], known),
                 kind="unknown-parameter",
             )
         if name in seen:
             raise InvalidInput(f"{name} is given twice.", hint="Give it once.", kind="repeated-parameter")
         seen.add(name)
+
+
+def takes_hint(unknown: Iterable[str], known: Iterable[str]) -> str:
+    """What a route takes instead; the query extension's parameter, which clients still send, has a successor."""
+    takes = sorted(known)
+    instead = "Use filter (CQL2) instead of query. " if "query" in unknown and "filter" in takes else ""
+    return f"{instead}It takes: {', '.join(takes) or 'none'}."
 
 
 def _query_names(dependant: Dependant) -> set[str]:

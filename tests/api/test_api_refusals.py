@@ -298,3 +298,19 @@ def test_a_store_that_is_gone(client_of, own_site):
 
 def test_a_difference_that_is_too_large(client_of, site):
     refused(client_of(site, max_diff_items=3).get("/collections/landcover/diff?from=v1&to=v2"), 400, "stacpin diff")
+
+
+def test_the_query_extension_is_told_from_its_successor(client):
+    asked = {"query": {"eo:cloud_cover": {"lt": 10}}}
+    posted = refused(client.post("/search", json={"collections": [FIRST], **asked}), 400)
+    got = refused(client.get(f"/search?collections={FIRST}&query={json.dumps(asked['query'])}"), 400)
+    for body in (posted, got):
+        assert body["code"] == "unknown-parameter"
+        assert body["description"].rstrip(".") == "query is not a parameter of this route"
+        assert body["hint"].startswith("Use filter (CQL2) instead of query. It takes: bbox, collections, ")
+        assert "filter-lang" in body["hint"]
+
+
+def test_an_unknown_member_of_a_member_is_named_with_its_place(client):
+    body = refused(client.post("/search", json={"collections": [FIRST], "fields": {"query": ["id"]}}), 400)
+    assert body["description"] == "fields.query is not a parameter of this route"
