@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +13,20 @@ from versioning.version import Version
 
 __all__ = ["ItemChange", "VersionDiff", "diff_versions"]
 
+_SHOWN = 8
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ItemChange:
     """One item that both versions have, with different content."""
 
     id: str
     old: Row
     new: Row
+
+    def __repr__(self) -> str:
+        assets = ", ".join(f"{key} {how}" for key, how in self.assets().items())
+        return f"ItemChange({self.id!r}: {assets or 'no asset'}{', bytes only' if self.bytes_only else ''})"
 
     @property
     def bytes_only(self) -> bool:
@@ -49,9 +56,14 @@ class ItemChange:
         return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class VersionDiff:
-    """The difference between two versions; ids are sorted."""
+    """The difference between two versions; ids are sorted.
+
+    ``added`` and ``removed`` hold the items themselves, ``changed`` an :class:`ItemChange` for each item that both
+    versions have, ``collection`` the declared metadata that differs: name -> old value, new value. It is false if
+    nothing differs.
+    """
 
     added: list[Row] = field(default_factory=list)
     removed: list[Row] = field(default_factory=list)
@@ -60,6 +72,22 @@ class VersionDiff:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed or self.collection)
+
+    def __repr__(self) -> str:
+        # An item is kilobytes: the dataclass's own repr of a small diff was 29 kB.
+        return f"VersionDiff({self.summary()})"
+
+    def summary(self) -> str:
+        """The counts in a few words: ``3 added, 1 changed (red 1), 0 removed; collection: title``.
+
+        The keys after ``changed`` are the assets that differ, with the number of items in which they do.
+        """
+        assets = Counter(key for change in self.changed for key in change.assets())
+        shown = [f"{key} {count}" for key, count in sorted(assets.items())[:_SHOWN]]
+        more = ["…"] if len(assets) > _SHOWN else []
+        which = f" ({', '.join(shown + more)})" if shown else ""
+        declared = f"; collection: {', '.join(self.collection)}" if self.collection else ""
+        return f"{len(self.added)} added, {len(self.changed)} changed{which}, {len(self.removed)} removed{declared}"
 
     def ids(self) -> set[str]:
         """Every item that differs."""
