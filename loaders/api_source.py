@@ -17,7 +17,7 @@ from versioning.events import Listener, Progress, silent
 from versioning.pins import parse_pin
 from versioning.records import Statistics
 from versioning.rows import AssetRef, BBox, Row, make_row
-from versioning.verify import Problem, VerifyReport
+from versioning.verify import Problem, VerifyReport, detail_of
 
 if TYPE_CHECKING:
     from pystac_client import Client
@@ -111,7 +111,7 @@ class ApiSource:
             for _ in proven_blocks(self, asset, self.facts.pin):
                 pass
         except Integrity as error:
-            return asset, Problem(asset.href, error.kind, error.message)
+            return asset, Problem(asset.href, error.kind, detail_of(error, asset.href))
         return asset, None
 
     def _rows(self, query: Query) -> Iterator[Row]:

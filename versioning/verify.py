@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from versioning.canonical import is_canonical
 from versioning.chunking import cut_rows
 from versioning.dataset import Dataset
-from versioning.errors import Integrity, InvalidInput, NotFound
+from versioning.errors import Integrity, InvalidInput, NotFound, StacpinError
 from versioning.events import Listener, Progress, silent
 from versioning.manifests import table_of
 from versioning.numbered import NumberedLog
@@ -22,7 +22,7 @@ from versioning.rows import AssetRef, Row, parse_item
 from versioning.snapshots import Chunk, describe
 from versioning.version import Version
 
-__all__ = ["Problem", "VerifyReport", "verify_chain", "verify_version"]
+__all__ = ["Problem", "VerifyReport", "detail_of", "verify_chain", "verify_version"]
 
 _WORKERS = 4
 _ENTRY = re.compile(r"([0-9]{8})\.json")
@@ -174,7 +174,7 @@ def _linked(
             record = kind.decode(data, where=path)
         except (Integrity, NotFound) as error:
             fault = "missing" if isinstance(error, NotFound) else "altered"
-            report.problems.append(Problem(path, fault, error.message))
+            report.problems.append(Problem(path, fault, detail_of(error, path)))
             before = None
             continue
         report.records += 1
@@ -196,7 +196,7 @@ def _items(version: Version, report: VerifyReport) -> dict[str, AssetRef]:
             try:
                 rows = list(version.rows([chunk]))
             except Integrity as error:
-                report.problems.append(Problem(_file_of(error), error.kind, error.message))
+                report.problems.append(_problem_of(error))
                 continue
             where = f"{version.pin} chunk {chunk.first_id}"
             faults = _wrong_chunk(chunk, rows, last=chunk is version.chunks[-1])
@@ -210,7 +210,7 @@ def _items(version: Version, report: VerifyReport) -> dict[str, AssetRef]:
                     else:
                         report.referenced += 1
     except Integrity as error:
-        report.problems.append(Problem(_file_of(error), error.kind, error.message))
+        report.problems.append(_problem_of(error))
     return found
 
 
@@ -251,7 +251,7 @@ def _objects(dataset: Dataset, assets: dict[str, AssetRef], report: VerifyReport
         except NotFound:
             return Problem(asset.href, "missing", f"an object of {asset.size} bytes is missing")
         except Integrity as error:
-            return Problem(asset.href, error.kind, error.message)
+            return Problem(asset.href, error.kind, detail_of(error, asset.href))
         return None
 
     on_event(Progress("verify", 0, total, "bytes"))
@@ -268,5 +268,19 @@ def _objects(dataset: Dataset, assets: dict[str, AssetRef], report: VerifyReport
             on_event(Progress("verify", done, total, "bytes", asset.href))
 
 
-def _file_of(error: Integrity) -> str:
-    return error.message.split(" ", 1)[0].rstrip(":")
+def _problem_of(error: Integrity) -> Problem:
+    path = error.message.split(" ", 1)[0].rstrip(":")
+    return Problem(path, error.kind, detail_of(error, path))
+
+
+def detail_of(error: StacpinError, path: str) -> str:
+    """What an error says beyond the path and the kind of a problem, which are told beside it.
+
+    ``objects/79/a.tif is altered: its bytes hash to 12…`` at that path is ``its bytes hash to 12…``.
+    """
+    text = error.message.strip().rstrip(".")
+    rest = text.removeprefix(path)
+    if rest == text or not rest.startswith((" ", ":")):
+        return text
+    rest = re.sub(rf"\A[: ]*(\([^()]*\) )?(is {re.escape(error.kind)}\b[: ]*)?", "", rest)
+    return rest or f"it is {error.kind}"
