@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from api.backend import Backend, EmbeddedBackend
+from api.browser_crs import BrowserCrs
 from api.browser_files import mount_browser
 from api.errors import add_error_handlers
 from api.files import file_router
@@ -114,7 +115,9 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     )
     api.app.include_router(object_router(found.catalog.store))
     api.app.include_router(file_router(found))
-    mount_browser(api.app, settings.browser, title=title, options=settings.browser_options)
+    mount_browser(
+        api.app, settings.browser, title=title, options=settings.browser_options, crs=BrowserCrs(found).definitions
+    )
     describe(api.app)
     add_error_handlers(api.app, hide=found.catalog.url)
     return api.app

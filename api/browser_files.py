@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ class _SinglePage(StaticFiles):
         return response
 
 
-def mount_browser(app: FastAPI, folder: Path, *, title: str, options: dict[str, Any]) -> None:
+def mount_browser(
+    app: FastAPI, folder: Path, *, title: str, options: dict[str, Any], crs: Callable[[], dict[str, str]]
+) -> None:
     """Serve STAC Browser, or a page that says how to build it: looked for at each start, not at each request.
 
     Parameters
@@ -59,6 +62,8 @@ def mount_browser(app: FastAPI, folder: Path, *, title: str, options: dict[str, 
         What people read above the catalog.
     options
         Any option of STAC Browser, over ours.
+    crs
+        Gives WKT 1 by code, asked each time the page is loaded; ``options`` may add to it.
     """
 
     def config(request: Request) -> Response:
@@ -67,6 +72,7 @@ def mount_browser(app: FastAPI, folder: Path, *, title: str, options: dict[str, 
             "catalogTitle": title,
             "allowExternalAccess": False,
             **options,
+            "crs": {**crs(), **options.get("crs", {})},
         }
         script = b"window.STAC_BROWSER_CONFIG = " + orjson.dumps(settings) + b";\n"
         return Response(script, media_type="text/javascript", headers={"Cache-Control": "no-cache"})

@@ -10,6 +10,7 @@ import pytest
 
 from api.app import create_app
 from api.settings import ApiSettings
+from versioning.commit import Notes
 from versioning.errors import InvalidInput, NotFound
 
 
@@ -123,3 +124,33 @@ def test_browser(client_of, site, tmp_path):
     settings = json.loads(script.text.removeprefix("window.STAC_BROWSER_CONFIG = ").rstrip(";\n"))
     assert settings["catalogUrl"] == "http://api.test/"
     assert settings["basemaps"] == []
+
+
+def coded(*codes: str) -> Notes:
+    return Notes(summaries={"proj:code": list(codes)})
+
+
+def crs_of(client) -> dict[str, str]:
+    script = client.get("/browser/config.js").text
+    return json.loads(script.removeprefix("window.STAC_BROWSER_CONFIG = ").rstrip(";\n"))["crs"]
+
+
+def test_the_browser_is_told_the_crss_that_it_would_ask_the_web_for(own_site, client_of):
+    built_in = ["EPSG:4326", "EPSG:3857", "EPSG:32613", "EPSG:32760"]
+    strange = ["EPSG:999999", "file:///etc/passwd", "+proj=longlat", "ESRI:nothing", "x" * 500]
+    client = client_of(own_site)
+    assert crs_of(client) == {}
+    item = own_site.item("more", 9, west=9.0, when="2024-06-01T00:00:00Z")
+    own_site.commit("dem", item, notes=coded(*built_in, *strange, "EPSG:26914", "ESRI:102008"))
+    found = crs_of(client)
+    assert sorted(found) == ["EPSG:26914", "ESRI:102008"]
+    assert found["EPSG:26914"].startswith('PROJCS["NAD83 / UTM zone 14N",GEOGCS[')
+    own_site.commit("dem", remove=["more"], notes=Notes(summaries={"proj:code": {"minimum": 1}}))
+    assert crs_of(client) == {}
+
+
+def test_options_add_to_the_browsers_crss(own_site, client_of):
+    item = own_site.item("more", 9, west=9.0, when="2024-06-01T00:00:00Z")
+    own_site.commit("dem", item, notes=coded("EPSG:26914"))
+    client = client_of(own_site, browser_options={"crs": {"EPSG:1": "PROJCS[…]"}})
+    assert sorted(crs_of(client)) == ["EPSG:1", "EPSG:26914"]
