@@ -38,7 +38,9 @@ class CatalogSource:
 
     @property
     def url(self) -> str:
-        return self.catalog.url
+        path = self.catalog.store.local_root
+        # The file system resolves "..", since behind a link it leads elsewhere than the text says.
+        return str(path.resolve()) if path is not None and ".." in path.parts else self.catalog.url
 
     def rows(self, query: Query) -> Iterator[Row]:
         if not query.narrows:

@@ -30,7 +30,7 @@ _LONGEST_ITEM = 64 * 1024 * 1024
 
 
 class PullNotes(BaseModel):
-    """``pull.json``: what the folder holds. ``whole`` is False for a part of the version's items."""
+    """``pull.json``: what the folder holds. ``whole`` is False if items of the version are left out."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 

@@ -30,8 +30,9 @@ class FolderReport:
 
     ``problems`` are files of the pull that are missing, truncated or altered, and files of earlier pulls that are there
     and damaged. ``extra`` are all files that the last pull did not ask for: those of earlier pulls, and those that no
-    pull has made. ``proven`` says whether the items are proven against the version's digest: those of a whole version
-    are, here and now, without the catalog; those of a part were, if they were pulled from a catalog.
+    pull has made. ``whole`` says whether every file of the version was asked for. ``proven`` says whether the items are
+    proven against the version's digest: if all of them were pulled, here and now, without the catalog; otherwise when
+    they were pulled, if that was from a catalog.
     """
 
     pin: str
@@ -88,7 +89,7 @@ def verify_folder(dest: str | os.PathLike[str], *, on_event: Listener = silent) 
     notes = folder.notes()
     if notes is None:
         raise missing_folder(folder.root)
-    report = FolderReport(notes.pin, notes.digest, str(folder.root), notes.whole, notes.proven)
+    report = FolderReport(notes.pin, notes.digest, str(folder.root), notes.whole and notes.asset is None, notes.proven)
     _lock(folder, notes, report)
     expected = {LOCK_NAME}
     for path, data in _documents(folder, notes, report):

@@ -41,7 +41,7 @@ class PullReport:
     """What a pull did. ``proven`` says whether the items are proven against the version's digest, not only the files.
 
     ``fetched`` and ``fetched_bytes`` were brought by this pull, ``kept`` were there and right, ``replaced`` were there
-    and wrong (they count as fetched too).
+    and wrong (they count as fetched too). ``whole`` says whether every file of the version was asked for.
     """
 
     pin: str
@@ -131,7 +131,8 @@ def pull(
         for path, data in folder.documents(notes):
             folder.write(path, data)
         write_lock(folder.root / LOCK_NAME, [LockEntry(facts.pin, facts.digest, source.url)])
-    return PullReport(facts.pin, facts.digest, str(folder.root), items, files, size, *counts, notes.whole, notes.proven)
+    whole = notes.whole and notes.asset is None
+    return PullReport(facts.pin, facts.digest, str(folder.root), items, files, size, *counts, whole, notes.proven)
 
 
 def _bring_all(

@@ -462,3 +462,14 @@ def test_assets_referenced_in_place(tmp_path):
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(Integrity, match="altered"):
         pin.pull(tmp_path / "out")
+
+
+def test_a_catalog_s_path_is_told_without_detours(fields, tmp_path):
+    (tmp_path / "proj").mkdir()
+    pin = open_pin(tmp_path / "proj" / ".." / "catalog", "fields")
+    assert pin.lineage()["catalog"] == pin.lock().catalog == str(tmp_path.resolve() / "catalog")
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
+    fields.root.rename(tmp_path / "far" / "catalog")
+    behind = open_pin(tmp_path / "link" / ".." / "catalog", "fields")
+    assert behind.lineage()["catalog"] == str(tmp_path.resolve() / "far" / "catalog")

@@ -82,6 +82,12 @@ class TestWhatIsPulled:
         report = open_pin(fields_template.url, "fields").pull(tmp_path, datetime="2024")
         assert (report.whole, report.proven) == (False, True)
 
+    def test_some_assets_of_all_items_are_not_the_whole(self, place, tmp_path):
+        report = open_pin(place, "fields@v2").pull(tmp_path, asset=["red"])
+        assert (report.items, report.whole, report.proven) == (3, False, True)
+        found = verify_folder(tmp_path)
+        assert (found.ok, found.whole, found.proven) == (True, False, True)
+
     def test_pystac_reads_the_folder(self, place, tmp_path):
         open_pin(place, "fields@v2").pull(tmp_path)
         collection = pystac.Collection.from_file(str(tmp_path / "collection.json"))
