@@ -24,12 +24,15 @@ __all__ = [
     "CatalogOption",
     "JsonOption",
     "PinArgument",
+    "SourceOption",
     "author",
     "catalog_of",
     "catalog_url",
     "load",
     "output",
     "recipe_at",
+    "refuse_api",
+    "store_url",
 ]
 
 RECIPE = "stacpin.yaml"
@@ -41,6 +44,17 @@ CatalogOption = Annotated[
         "-C",
         metavar="URL",
         help="The catalog: a path, or s3://…, gs://…, az://…. [env: STACPIN_CATALOG; else the recipe's]",
+        show_default=False,
+    ),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--catalog",
+        "-C",
+        metavar="URL",
+        help="The catalog: a path, or s3://…, gs://…, az://…; or a stacpin API's URL, or a lock file. "
+        "[env: STACPIN_CATALOG; else the recipe's]",
         show_default=False,
     ),
 ]
@@ -108,7 +122,33 @@ def catalog_of(given: str | None, recipe: Path = Path(RECIPE)) -> Catalog:
     """The catalog that a command is about."""
     from versioning.catalog import Catalog
 
-    return Catalog.open(catalog_url(given, recipe))
+    return Catalog.open(store_url(given, recipe))
+
+
+def store_url(given: str | None, recipe: Path = Path(RECIPE)) -> str:
+    """Which catalog is meant, for a command that an API or a lock file cannot answer.
+
+    Raises
+    ------
+    InvalidInput
+        If nothing says so, or if it is no catalog.
+    """
+    url = catalog_url(given, recipe)
+    refuse_api(url)
+    return url
+
+
+def refuse_api(url: str) -> None:
+    """Raise InvalidInput for the URL of an API and for a lock file: only what reads pins can use them."""
+    is_lock = "://" not in url and Path(url).expanduser().is_file()
+    if url.lower().startswith(("http://", "https://")) or is_lock:
+        what = "a file" if is_lock else "the address of an API"
+        raise InvalidInput(
+            f"stacpin {SAID.get().command} needs the catalog itself; {url} is {what}.",
+            hint="Name the catalog's path or s3://…, gs://…, az://…. "
+            "API addresses and lock files are for search, pull, verify and lock.",
+            kind="not-a-catalog",
+        )
 
 
 def recipe_at(path: Path) -> tuple[Recipe, Path]:

@@ -55,8 +55,9 @@ def log(
         if moves not in known:
             raise NotFound(f"{dataset} has no pointer {moves!r}; pointers: {', '.join(known)}.", kind="no-such-pointer")
         entries = [entry.model_dump() for entry in history.moves(moves)][:number]
-        rows = [[entry["time"][:19], f"v{entry['target']}", entry["author"], entry["why"]] for entry in entries]
-        out.data(entries, table(rows, ("time", moves, "author", "why")) if rows else f"{moves} was never moved by hand")
+        rows = [[f"{entry['time'][:19]}Z", f"v{entry['target']}", entry["author"], entry["why"]] for entry in entries]
+        listed = table(rows, ("time", moves, "author", "why")) if rows else f"{moves} was never moved by hand"
+        out.data(entries, f"{listed}\n{moves} is v{known[moves]} now")
         return
     names = _names(history)
     records = [record for record, _ in zip(history.versions(), range(number), strict=False)]
@@ -87,6 +88,7 @@ def show(
         "collection_metadata": version.record.collection,
         "summaries": version.record.summaries,
         "checks": version.record.checks,
+        "refused": _refused(version),
         "recipe": (version.record.recipe or {}).get("digest"),
         "software": version.record.software,
     }
@@ -96,7 +98,7 @@ def show(
 def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help="A pin, e.g. landcover@v2.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Another pin, e.g. landcover@v3.")],
-    stat: Annotated[bool, typer.Option("--stat", help="Only counts.")] = False,
+    stat: Annotated[bool, typer.Option("--stat", help="Counts and changed items, without single features.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if they differ.")] = False,
     key: Annotated[
         str | None,
@@ -184,9 +186,19 @@ def _version_text(version: Version, names: list[str]) -> str:
             "checks",
             ", ".join(f"{each['name']} {'ok' if each['passed'] else 'FAILED'}" for each in record.checks) or "none",
         ),
+        *(("refused", _refusal_text(each)) for each in _refused(version)),
         ("software", ", ".join(f"{name} {number}" for name, number in sorted(record.software.items())) or "unknown"),
     ]
     return "\n".join(f"{name:<10} {value}" for name, value in rows)
+
+
+def _refused(version: Version) -> list[dict[str, Any]]:
+    """What the recipe named and the ingest put into quarantine."""
+    return (version.record.recipe or {}).get("skipped") or []
+
+
+def _refusal_text(refusal: dict[str, Any]) -> str:
+    return f"{refusal.get('item')}: {refusal.get('message')}"
 
 
 def _indented(text: str, columns: int) -> str:

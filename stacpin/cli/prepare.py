@@ -16,9 +16,10 @@ from stacpin.cli.context import (
     JsonOption,
     author,
     catalog_of,
-    catalog_url,
     output,
     recipe_at,
+    refuse_api,
+    store_url,
 )
 from stacpin.cli.output import Output, counted, human_bytes
 from versioning.errors import Conflict, Immutable, InvalidInput, NotFound, StacpinError
@@ -66,6 +67,7 @@ def init(
     out = output(json)
     from versioning.catalog import Catalog
 
+    refuse_api(url)
     catalog = Catalog.create(url, title=title)
     data = {"url": catalog.url, "id": catalog.record.id, "format": catalog.record.format}
     out.data(data, f"{catalog.url} is a stacpin catalog (format {catalog.record.format}).")
@@ -107,7 +109,8 @@ def ingest(
     if staged is None:
         latest = plan.parent.summary() if plan.parent else None
         at = f" ({plan.parent.pin} {plan.parent.digest})" if plan.parent else ""
-        out.data({"created": False, "version": latest}, f"nothing to commit: {plan.dataset} is as it was{at}")
+        left = f"; {len(plan.refused)} refused" if plan.refused else ""
+        out.data({"created": False, "version": latest}, f"nothing to commit: {plan.dataset} is as it was{at}{left}")
         if tag is not None and plan.parent is not None and run.dataset.find_tag(tag) is None:
             out.note(f"no new version, so no tag; to name the latest: stacpin tag {plan.parent.pin} {tag}")
         return
@@ -130,6 +133,8 @@ def status(
 
     file = recipe / RECIPE if recipe.is_dir() else recipe
     if not file.is_file():
+        if recipe != Path(RECIPE):
+            recipe_at(recipe)  # it was named, so it is an error that it is not there
         place = catalog_of(catalog, file)
         staged = list(find_staged(place, dataset))
         out.data({"staged": [_staged_dict(run) for run in staged]}, _staged_text(staged) or "nothing is staged")
@@ -221,7 +226,7 @@ def _start(recipe: Path, catalog: str | None, dataset: str | None, workers: int 
         from versioning.ids import check_dataset_id
 
         content = content.model_copy(update={"dataset": check_dataset_id(dataset)})
-    url = catalog_url(catalog, folder / RECIPE if recipe.is_dir() else recipe)
+    url = store_url(catalog, folder / RECIPE if recipe.is_dir() else recipe)
     to_make = None
     try:
         place = Catalog.open(url)
@@ -284,6 +289,8 @@ def _commit_text(result: CommitResult, staged: StagedRun, tag: str | None) -> st
         return f"nothing to commit: {version.dataset} is as it was ({version.pin} {version.digest})"
     counts = version.record.statistics
     changes = f"{result.added} added, {result.changed} changed, {result.removed} removed"
+    refused = len(staged.recipe.get("skipped") or [])
+    changes += f", {refused} refused" if refused else ""
     now = f"now {counted(counts.items, 'item')}, {counted(counts.assets, 'asset')}, {human_bytes(counts.bytes)}"
     lines = [f"{version.pin}{f' ({tag})' if tag else ''}  {version.digest}", f"{changes}; {now}"]
     failed = [check["name"] for check in staged.checks if not check["passed"]]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from stacpin.cli.context import CatalogOption, catalog_url, output
+from stacpin.cli.context import CatalogOption, output, store_url
 from stacpin.cli.output import StoppedAsMeant
 from versioning.errors import StorageUnavailable
 
@@ -30,11 +31,13 @@ def serve(
 ) -> None:
     """Serve a catalog as a STAC API, with STAC Browser at /browser/. Read-only; stops with Ctrl-C."""
     out = output()
+    for needed in ("uvicorn", "api.app"):  # before anything is said of an address
+        import_module(needed)
     from api.server import serve as run
     from api.settings import ApiSettings
     from versioning.catalog import Catalog
 
-    url = catalog_url(catalog)
+    url = store_url(catalog)
     title = Catalog.open(url).settings.title
     settings = ApiSettings(catalog=url, title=title, public_url=public_url)
     free = free_port(host, port)
