@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from json import loads as json_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stacpin.cli.context import CatalogOption, JsonOption, PinArgument, catalog_url, output
+from stacpin.cli.context import JsonOption, PinArgument, SourceOption, catalog_url, output
 from stacpin.cli.output import Output, counted, human_bytes
 from versioning.errors import Integrity, InvalidInput
 
@@ -29,6 +30,9 @@ FilterOption = Annotated[
 ]
 IdsOption = Annotated[
     list[str] | None, typer.Option("--ids", metavar="ID", help="An item's id; may be repeated.", show_default=False)
+]
+IntersectsOption = Annotated[
+    str | None, typer.Option(metavar="GEOJSON", help="A geometry, or a file with one.", show_default=False)
 ]
 AssetOption = Annotated[
     list[str] | None,
@@ -52,7 +56,7 @@ def lock(
         list[str], typer.Argument(metavar="PIN...", help="Pins; each is locked to the version that it means now.")
     ],
     file: Annotated[Path, typer.Option("--file", "-f", metavar="FILE", help="The lock file.")] = Path("stacpin.lock"),
-    catalog: CatalogOption = None,
+    catalog: SourceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write the versions in use into stacpin.lock. With their digests, so that they can be proven anywhere."""
@@ -84,14 +88,13 @@ def search(
     datetime: DatetimeOption = None,
     filter_: FilterOption = None,
     ids: IdsOption = None,
-    intersects: Annotated[
-        str | None, typer.Option(metavar="GEOJSON", help="A geometry, or a file with one.", show_default=False)
-    ] = None,
+    intersects: IntersectsOption = None,
+    asset: AssetOption = None,
     assets: Annotated[bool, typer.Option("--assets", help="List assets instead of items.")] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="At most so many lines.", show_default=False)
     ] = None,
-    catalog: CatalogOption = None,
+    catalog: SourceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find items of a version. With --json, one item a line, as STAC."""
@@ -102,18 +105,15 @@ def search(
     found = _search(bbox, datetime, filter_, ids, intersects)
     count = 0
     if assets:
-        for asset in opened.assets(**found)[:limit]:
-            data = {
-                "item": asset.item,
-                "asset": asset.key,
-                "href": asset.href,
-                "sha256": asset.sha256,
-                "size": asset.size,
-            }
-            out.line(data, f"{asset.sha256}  {asset.size:>12}  {asset.item}/{asset.key}  {asset.href}")
+        for each in opened.assets(asset=asset, **found)[:limit]:
+            data = {"item": each.item, "asset": each.key, "href": each.href, "sha256": each.sha256, "size": each.size}
+            out.line(data, f"{each.sha256}  {each.size:>12}  {each.item}/{each.key}  {each.href}")
             count += 1
     else:
+        having = {each.item for each in opened.assets(asset=asset, **found)} if asset else None
         for item in opened.items(**found):
+            if having is not None and item.id not in having:
+                continue
             if limit is not None and count >= limit:
                 break
             when = item.properties.get("datetime") or _interval(item.properties)
@@ -129,9 +129,10 @@ def pull(
     datetime: DatetimeOption = None,
     filter_: FilterOption = None,
     ids: IdsOption = None,
+    intersects: IntersectsOption = None,
     asset: AssetOption = None,
     workers: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="How many files at once.")] = 8,
-    catalog: CatalogOption = None,
+    catalog: SourceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Bring the files of a version into a folder. Every byte is proven; a stopped pull goes on where it was."""
@@ -139,7 +140,7 @@ def pull(
     opened = _open(catalog, pin)
     with out.progress() as listen:
         report = opened.pull(
-            folder, asset=asset, workers=workers, on_event=listen, **_search(bbox, datetime, filter_, ids, None)
+            folder, asset=asset, workers=workers, on_event=listen, **_search(bbox, datetime, filter_, ids, intersects)
         )
     what = f"{counted(report.files, 'file')} of {counted(report.items, 'item')}"
     text = (
@@ -152,12 +153,14 @@ def pull(
         out.note(f"no item of {report.pin} matches what was asked for")
     elif not report.files:
         keys = sorted(opened.facts.collection.get("item_assets", {}))
-        out.note(f"no item has an asset {' or '.join(asset or [])}; assets of {report.pin}: {', '.join(keys)}")
+        out.note(
+            f"none of these items has an asset {' or '.join(asset or [])}; assets of {report.pin}: {', '.join(keys)}"
+        )
 
 
 def verify(
     what: Annotated[str, typer.Argument(metavar="PIN|FOLDER", help="A pin, or a folder that was pulled.")],
-    catalog: CatalogOption = None,
+    catalog: SourceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Prove every byte of a version, or of a pulled folder. Exits with 30 if anything is wrong, and names it."""
@@ -237,8 +240,32 @@ def _search(
                 f"{intersects} cannot be read as a GeoJSON geometry: {why}.",
                 hint="Give a GeoJSON geometry, or the name of a file that holds one.",
             ) from error
-    given = {"bbox": bbox, "datetime": datetime, "filter": filter_, "ids": ids, "intersects": place}
+    area = None if place is None else _geometry_of(place)
+    given = {"bbox": bbox, "datetime": datetime, "filter": filter_, "ids": ids, "intersects": area}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _geometry_of(text: str) -> str | dict[str, Any]:
+    """The geometry of a Feature, or of a FeatureCollection that has one; everything else as it is, to be judged there.
+
+    Programs that draw an area write it as a Feature.
+    """
+    try:
+        found = json_of(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(found, dict) and found.get("type") == "FeatureCollection":
+        features = found.get("features")
+        if not isinstance(features, list) or len(features) != 1:
+            many = f"{len(features)} features" if isinstance(features, list) else "no list of features"
+            raise InvalidInput(
+                f"--intersects takes one geometry; the FeatureCollection has {many}.",
+                hint="Give one feature, or a MultiPolygon.",
+            )
+        found = features[0]
+    if isinstance(found, dict) and found.get("type") == "Feature" and isinstance(found.get("geometry"), dict):
+        return found["geometry"]
+    return text
 
 
 def _interval(properties: dict[str, Any]) -> str:

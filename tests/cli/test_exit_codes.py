@@ -53,6 +53,7 @@ def _refused(cli, code: int, *words: object, names: str = "", catalog: Path | No
         (["commit", "-m", "x"], "nothing-staged", "stacpin ingest --no-commit"),
         (["log", "-C", "nowhere"], None, "stacpin init"),
         (["ingest", "nowhere.yaml"], "no-such-recipe", "nowhere.yaml"),
+        (["status", "nowhere.yaml"], "no-such-recipe", "nowhere.yaml"),
         (["digest", "nowhere.tif"], None, "nowhere.tif"),
     ],
 )
@@ -243,6 +244,11 @@ def test_50_bad_sources(cli, here, bad_sources, tmp_path, name):
         (["ingest", "--dataset", "A/B"], "A/B"),
         (["init", "ftp://x"], "ftp://x"),
         (["diff", V2, V3, "--key", "nosuch"], "properties: glacier_id"),
+        (["log", "-C", "http://127.0.0.1:9/"], "stacpin log needs the catalog itself; http://127.0.0.1:9/"),
+        (["ingest", "-C", "https://x.invalid"], "search, pull, verify and lock"),
+        (["init", "http://127.0.0.1:9/"], "stacpin init needs"),
+        (["log", "-C", "stacpin.yaml"], "stacpin.yaml is a file"),
+        (["search", V3, "--intersects", '{"type": "FeatureCollection", "features": []}'], "has 0 features"),
         (["lock", f"{DATASET}@stable", DATASET], f"{DATASET}@stable and {DATASET} are both pins"),
     ],
 )

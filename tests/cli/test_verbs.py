@@ -62,6 +62,15 @@ def test_search_prints_lines_and_json_lines(cli, here):
     by_file = cli("search", V1, "--intersects", geometry).out
     assert by_file == cli("search", V1, "--intersects", geometry.read_text()).out
     assert by_file.startswith("rmnp-dem")
+    feature = {"type": "Feature", "properties": {}, "geometry": json.loads(geometry.read_text())}
+    for area in (feature, {"type": "FeatureCollection", "features": [feature]}):
+        assert cli("search", V1, "--intersects", json.dumps(area)).out == by_file
+    assert [line.split()[0] for line in cli("search", V2, "--asset", "dem", "-a", "red").out.splitlines()] == [
+        "rmnp-dem",
+        "rmnp-landsat",
+    ]
+    (line,) = cli("search", V2, "--asset", "dem", "--assets").out.splitlines()
+    assert "  rmnp-dem/dem  " in line
 
 
 def test_a_bare_dataset_says_what_it_is(cli, here):
@@ -78,6 +87,8 @@ def test_pull_verify_and_lock(cli, here, tmp_path):
     assert cli("verify", tmp_path / "data").out.splitlines()[1].startswith("proven: 4 items, 6 files, ")
     part = cli("pull", V2, tmp_path / "part", "--asset", "dem", "--ids", "rmnp-dem")
     assert "1 file of 1 item in" in part.out
+    far = json.dumps({"type": "Point", "coordinates": [-107.99, 37.838]})
+    assert "1 file of 1 item in" in cli("pull", V2, tmp_path / "far", "--intersects", far).out
     ran = cli("lock", f"{DATASET}@stable", "-f", tmp_path / "stacpin.lock")
     assert ran.out.startswith(f"{V2}  sha256:")
     assert cli("-C", tmp_path / "stacpin.lock", "search", DATASET).err.endswith(f"4 items of {V2}\n")
@@ -121,8 +132,10 @@ def test_locking_another_version_says_what_it_was(cli, here, tmp_path):
 
 
 def test_pull_says_when_nothing_was_meant(cli, here, tmp_path):
-    ran = cli("pull", V3, tmp_path / "a", "--asset", "nir")
-    assert "no item has an asset nir; assets of rocky-mountain@v3: blue, boundary, dem" in ran.err
+    assert cli("pull", V3, tmp_path / "a", "--asset", "nir").code == 40
+    assert cli("search", V3, "--asset", "nir").code == 40
+    ran = cli("pull", V3, tmp_path / "a", "--ids", "rmnp-dem", "--asset", "red")
+    assert "none of these items has an asset red; assets of rocky-mountain@v3: blue, boundary, dem" in ran.err
     assert "no item of rocky-mountain@v3 matches" in cli("pull", V3, tmp_path / "b", "--bbox", "0,0,1,1").err
 
 
@@ -168,6 +181,28 @@ def test_names_move_and_stay(cli, place):
     assert cli("resolve", DATASET).out.startswith(f"{V2}  sha256:")
     moves = cli("log", DATASET, "--moves", "latest", "--json").json["data"]
     assert [(move["target"], move["why"], move["author"]) for move in moves] == [(2, "shifted labels", "Ana Ruiz")]
+    move_glacier(place / "work", 0.01)
+    assert cli("ingest").out.startswith(f"{DATASET}@v4")
+    listed = cli("log", DATASET, "--moves", "latest").out.splitlines()
+    assert "Z  v2      Ana Ruiz" in listed[1]
+    assert listed[2] == "latest is v4 now"
+
+
+def test_what_was_refused_is_seen_later(cli, place):
+    recipe = place / "work" / "stacpin.yaml"
+    recipe.write_text(recipe.read_text().rstrip() + "\non_error: quarantine\n")
+    named = cli("show", V3, "--json").json["data"]["collection_metadata"]["title"]
+    bad = place / "work" / "labels" / "colorado-glaciers.geojson"
+    bad.write_text("{")
+    assert cli("ingest").out.endswith("; 1 refused\n")
+    recipe.write_text(recipe.read_text().replace(named, f"{named}, again"))
+    assert ", 1 refused; now " in cli("ingest", "-m", "Without it").out
+    shown = cli("show", f"{DATASET}@v4").out
+    assert "\nrefused    colorado-glaciers: " in shown
+    (refusal,) = cli("show", f"{DATASET}@v4", "--json").json["data"]["refused"]
+    assert refusal["item"] == "colorado-glaciers"
+    assert "refused" not in cli("show", V3).out
+    assert cli("show", V3, "--json").json["data"]["refused"] == []
 
 
 def test_the_catalog_is_found_in_this_order(cli, place, tmp_path, monkeypatch):
