@@ -117,27 +117,30 @@ def _make_room(folder: Path) -> Iterator[None]:
 
 
 def _versions(work: Path, labels: Path) -> None:
-    _say("Version 1: Landsat bands and a DEM, from files in", "examples/rocky-mountain")
+    _run("init", "../catalog", "--title", "Rocky Mountain demo")
+    _tell("Version 1: Landsat bands and a DEM, from files in examples/rocky-mountain")
     _run("ingest", "-m", "Landsat bands and elevation")
-    _say("The same files again:")
+    _tell("The same files again:")
     _run("ingest")
-    _say("Version 2: labels arrive.")
+    _tell("Version 2: labels arrive.")
     labels.rename(work / "labels")
     _run("status")
     _run("ingest", "-m", "Glaciers and the park boundary", "--tag", "v1.0.0")
     _run("promote", f"{DATASET}@v2", "-m", "reviewed")
-    _say("Version 3: one glacier is moved to where it is; red.tif is re-saved with other tags and compression,")
-    _say("so its bytes differ and its pixels do not.")
+    _tell(
+        "Version 3: one glacier is moved to where it is; red.tif is re-saved with other tags and compression,",
+        "so its bytes differ and its pixels do not.",
+    )
     _move_glacier(work / "labels" / "colorado-glaciers.geojson")
     _resave(work / "imagery" / "red.tif")
     _run("ingest", "-m", "Correct the position of one glacier")
-    _say("What changed? One feature. The re-saved band is no change.")
+    _tell("What changed? One feature. The re-saved band is no change.")
     _run("diff", f"{DATASET}@v2", f"{DATASET}@v3")
 
 
 def _consume(folder: Path) -> None:
     _run("log", DATASET)
-    _say("A pin resolves to the exact, verified asset set.")
+    _tell("A pin resolves to the exact, verified asset set.")
     _run("resolve", f"{DATASET}@stable", DATASET)
     _run("search", f"{DATASET}@v2", "--bbox", "-106,40.1,-105.4,40.6", "--filter", "eo:cloud_cover < 10")
     _run("pull", f"{DATASET}@stable", str(folder / "pulled"))
@@ -151,7 +154,7 @@ def _api(catalog: Path, port: int | None, *, stay: bool) -> None:
     import rasterio
 
     with _server(catalog, port) as (address, server):
-        _say(f"The same over the STAC API at {address}")
+        _tell(f"The same over the STAC API at {address}")
         client = pystac_client.Client.open(address)
         for pin in ("v1", "v2", "v3"):
             found = client.search(collections=[f"{DATASET}--{pin}"], bbox=[-106, 40.1, -105.4, 40.6])
@@ -241,8 +244,15 @@ def _run(*words: str) -> None:
             raise
 
 
-def _say(*words: str) -> None:
-    sys.stdout.write(" ".join(words) + "\n")
+def _tell(*lines: str) -> None:
+    """What comes next, set apart from the answer above it."""
+    _say("")
+    for line in lines:
+        _say(line)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 

@@ -70,7 +70,8 @@ def init(
     refuse_api(url)
     catalog = Catalog.create(url, title=title)
     data = {"url": catalog.url, "id": catalog.record.id, "format": catalog.record.format}
-    out.data(data, f"{catalog.url} is a stacpin catalog (format {catalog.record.format}).")
+    where = catalog.url if "://" in catalog.url else Path(catalog.url).resolve()
+    out.data(data, f"{where} is a stacpin catalog (format {catalog.record.format}).")
 
 
 def ingest(
