@@ -18,6 +18,29 @@ __all__ = ["CogSettings", "LabelSettings", "Layer", "Recipe", "load_recipe"]
 
 _MAX_BYTES = 1_000_000
 _LAYER_NAME = r"^[a-z0-9][a-z0-9_-]{0,49}$"
+_TYPE_NAMES = r"str|int|float|bool|none|Band|list\[.*"
+_TYPED = 4
+_REASONS = {
+    "string_type": "it must be text (in quotes, if it looks like a number)",
+    "list_type": "it must be a list",
+    "dict_type": "it must be a mapping of keys to values",
+    "model_type": "it must be a mapping of keys to values",
+    "bool_type": "it must be true or false",
+    "bool_parsing": "it must be true or false",
+    "int_type": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "float_type": "it must be a number",
+    "float_parsing": "it must be a number",
+    "finite_number": "it must be a finite number",
+    "too_short": "it must not be empty",
+    "literal_error": "it must be {expected}",
+    "greater_than": "it must be above {gt:g}",
+    # the only pattern is that of layers' names
+    "string_pattern_mismatch": (
+        "it must be lower-case letters, digits, - and _, at most 50, and begin with a letter or digit"
+    ),
+}
 Scalar = str | int | float | bool | None
 Resampling = Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode"]
 
@@ -245,18 +268,43 @@ class _Loader(yaml.SafeLoader):
 def _explained(path: Path, error: ValidationError) -> InvalidInput:
     # A misspelt key is often the reason why another one is missing: it is named first.
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in first["loc"]) or "the recipe"
+    place = _place(first["loc"])
+    where = ".".join(place) or "the recipe"
     hint = "See docs/recipes.md for what a recipe may say."
     if first["type"] == "extra_forbidden":
-        key = str(first["loc"][-1])
-        near = difflib.get_close_matches(key, _keys_near(first["loc"]), n=1)
+        near = difflib.get_close_matches(place[-1], _keys_near(first["loc"]), n=1)
         text = f"{path}: unknown key {where!r}."
         hint = f"Did you mean {near[0]!r}?" if near else hint
     elif first["type"] == "missing":
         text = f"{path}: {where!r} is missing."
     else:
-        text = f"{path}: {where!r} is {first.get('input')!r:.80}: {first['msg']}."
+        value = first.get("input")
+        if place and place[-1] in {"crs", "source_crs"} and type(value) is int:
+            hint = f"Did you mean 'EPSG:{value}'?"
+        text = f"{path}: {where!r} is {value!r:.80}: {_reason(place, dict(first))}."
     return InvalidInput(text, hint=hint, kind="invalid-recipe")
+
+
+def _place(loc: tuple[int | str, ...]) -> list[str]:
+    """Where it is, without the names of types that pydantic adds where a value may have several."""
+    # layers, a layer's name, a key, a number or a name: types come after these, and any of these may have a type's name.
+    typed = [re.fullmatch(_TYPE_NAMES, str(part)) for part in loc]
+    return [str(part) for at, part in enumerate(loc) if part != "[key]" and not (at >= _TYPED and typed[at])]
+
+
+def _reason(place: list[str], entry: dict[str, Any]) -> str:
+    """What is wrong with a value, in our words; pydantic's speak of its own types."""
+    kind, context = entry["type"], entry.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"]).rstrip(".")
+    if "bands" in place[-2:-1] and kind in {"model_type", "string_type"}:
+        return "it must be a band's name, or a mapping with its 'name'"
+    if "properties" in place[2:3] and kind != "dict_type":
+        return "it must be text, a number, true, false or null, or a list of these"
+    if kind in _REASONS:
+        return _REASONS[kind].format(**context)
+    text = str(entry["msg"]).rstrip(".")
+    return f"{text[:1].lower()}{text[1:]}"
 
 
 def _keys_near(place: tuple[int | str, ...]) -> list[str]:

@@ -157,3 +157,35 @@ def test_the_digest_goes_by_what_is_said(tmp_path: Path) -> None:
     elsewhere = load(tmp_path, "catalog: /x\ndataset: d\nlayers: {a: {kind: raster, sources: '*.tif'}}")
     other = load(tmp_path, "dataset: d\nlayers: {a: {kind: raster, sources: '*.tiff'}}")
     assert plain.digest == same.digest == elsewhere.digest != other.digest
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"dataset": "d", "crs": 32718, "layers": {"a": LAYER}}, "'crs' is 32718: it must be text (in quotes, if"),
+        ({"dataset": "D!", "layers": {"a": LAYER}}, "'dataset' is 'D!': "),
+        ({"dataset": "d", "layers": {"A b": LAYER}}, "'layers.A b' is 'A b': it must be lower-case letters, "),
+        ({"dataset": "d", "layers": []}, "'layers' is []: it must be a mapping of keys to values."),
+        ({"dataset": "d", "layers": {}}, "'layers' is {}: it must not be empty."),
+        ("just a sentence", "'the recipe' is 'just a sentence': it must be a mapping of keys to values."),
+        (with_layer(kind="tif"), "'layers.a.kind' is 'tif': it must be 'raster', 'labels' or 'file'."),
+        (with_layer(resolution=-1), "'layers.a.resolution' is -1: it must be above 0."),
+        (with_layer(resolution="x"), "'layers.a.resolution' is 'x': it must be a number."),
+        (with_layer(resolution=float("nan")), "'layers.a.resolution' is nan: it must be a finite number."),
+        (with_layer(optional="perhaps"), "'layers.a.optional' is 'perhaps': it must be true or false."),
+        (with_layer(cog={"blocksize": 1.5}), "'layers.a.cog.blocksize' is 1.5: it must be a whole number."),
+        (with_layer(roles="data"), "'layers.a.roles' is 'data': it must be a list."),
+        (with_layer(bands=[5]), "'layers.a.bands.0' is 5: it must be a band's name, or a mapping with its 'name'."),
+        (with_layer(properties={"p": {"q": 1}}), "'layers.a.properties.p' is {'q': 1}: it must be text, a number, "),
+        ({"dataset": "d", "layers": {"str": LAYER | {"roles": "x"}}}, "'layers.str.roles' is 'x'"),
+        (with_layer(precision=0.1), "precision are for layers of kind labels."),
+    ],
+)
+def test_reasons_are_in_our_words(tmp_path: Path, content: object, said: str) -> None:
+    message = refused(tmp_path, content).message
+    assert said in message
+    assert not [word for word in ("Input", "Value error", "pydantic", "..", "string") if word in message]
+
+
+def test_a_bare_code_is_told_as_people_write_it(tmp_path: Path) -> None:
+    assert refused(tmp_path, with_layer(crs=32718)).hint == "Did you mean 'EPSG:32718'?"
