@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
 
 def lock(
     pins: Annotated[
-        list[str], typer.Argument(metavar="PIN...", help="Pins; each is locked to the version that it means now.")
+        list[str], typer.Argument(metavar="PIN", help="Pins; each is locked to the version that it means now.")
     ],
     file: Annotated[Path, typer.Option("--file", "-f", metavar="FILE", help="The lock file.")] = Path("stacpin.lock"),
     catalog: SourceOption = None,

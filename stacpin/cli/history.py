@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def log(
-    dataset: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="Without it, the datasets.")] = None,
+    dataset: Annotated[str | None, typer.Argument(metavar="DATASET", help="Without it, the datasets.")] = None,
     number: Annotated[int, typer.Option("-n", min=1, metavar="N", help="At most so many versions.")] = 50,
     moves: Annotated[
         str | None, typer.Option(metavar="POINTER", help="Show the moves of a pointer instead.", show_default=False)
@@ -68,7 +68,7 @@ def log(
 
 def show(
     pin: PinArgument,
-    item: Annotated[str | None, typer.Argument(metavar="[ITEM]", help="One item of it.")] = None,
+    item: Annotated[str | None, typer.Argument(metavar="ITEM", help="One item of it.")] = None,
     catalog: CatalogOption = None,
     json: JsonOption = False,
 ) -> None:

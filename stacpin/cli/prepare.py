@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 RecipeArgument = Annotated[
-    Path, typer.Argument(metavar="[RECIPE]", help="The recipe, or the folder it is in.", show_default=True)
+    Path, typer.Argument(metavar="RECIPE", help="The recipe, or the folder it is in.", show_default=True)
 ]
 MessageOption = Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="Why, in a sentence.")]
 TagOption = Annotated[
@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    url: Annotated[str, typer.Argument(metavar="[URL]", help="A folder, or s3://…, gs://…, az://….")] = ".",
+    url: Annotated[str, typer.Argument(metavar="URL", help="A folder, or s3://…, gs://…, az://….")] = ".",
     title: Annotated[str, typer.Option(metavar="TEXT", help="What people shall read above it.")] = "",
     json: JsonOption = False,
 ) -> None:
@@ -183,7 +183,7 @@ def commit(
 
 
 def digest(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Rasters, vector files, or anything else.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Rasters, vector files, or anything else.")],
     crs: Annotated[str | None, typer.Option(metavar="CRS", help="The CRS of files that have none.")] = None,
     layer: Annotated[str | None, typer.Option(metavar="NAME", help="Which layer of a file with several.")] = None,
     precision: Annotated[float | None, typer.Option(metavar="NUMBER", help="Of vectors, in units of the CRS.")] = None,

@@ -44,7 +44,7 @@ def tag(
 
 def promote(
     pin: PinArgument,
-    pointer: Annotated[str, typer.Argument(metavar="[POINTER]", help="The pointer, made if it is new.")] = "stable",
+    pointer: Annotated[str, typer.Argument(metavar="POINTER", help="The pointer, made if it is new.")] = "stable",
     message: MessageOption = "promoted",
     author_: AuthorOption = None,
     catalog: CatalogOption = None,
@@ -98,7 +98,7 @@ def rollback(
 def resolve(
     pins: Annotated[
         list[str],
-        typer.Argument(metavar="PIN...", help="Pins: dataset@stable, dataset@{2026-01-31} (quote it), dataset."),
+        typer.Argument(metavar="PIN", help="Pins: dataset@stable, dataset@{2026-01-31} (quote it), dataset."),
     ],
     catalog: CatalogOption = None,
     json: JsonOption = False,
