@@ -287,7 +287,7 @@ def _explained(path: Path, error: ValidationError) -> InvalidInput:
 
 def _place(loc: tuple[int | str, ...]) -> list[str]:
     """Where it is, without the names of types that pydantic adds where a value may have several."""
-    # layers, a layer's name, a key, a number or a name: types come after these, and any of these may have a type's name.
+    # layers, a layer's name, a key, a number or a name: types come after these, any of which may have a type's name.
     typed = [re.fullmatch(_TYPE_NAMES, str(part)) for part in loc]
     return [str(part) for at, part in enumerate(loc) if part != "[key]" and not (at >= _TYPED and typed[at])]
 

@@ -257,7 +257,12 @@ def _metadata(path: Path) -> dict[str, dict[str, Any]]:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read as the layer's metadata: {error}.") from error
+        missing = isinstance(error, FileNotFoundError)
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidInput(
+            f"{path}, the layer's metadata, {'does not exist' if missing else f'cannot be read: {reason}'}.",
+            hint="Mend 'metadata' of its layer: a JSON or CSV file, by its path from the recipe's folder.",
+        ) from error
     rows = _csv_rows(path, text) if path.suffix.lower() == ".csv" else loads(text, where=str(path))
     if isinstance(rows, dict):
         rows = [value | {"id": key} if isinstance(value, dict) else None for key, value in rows.items()]

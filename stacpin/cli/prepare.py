@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -327,7 +328,7 @@ def _item_changes(item: PlannedItem) -> Iterator[str]:
     """What is new (+), other (~) or gone (-) in an item, one by one; of a new one all assets, else what differs."""
     for key, asset in item.assets.items():
         if asset.action == "convert":
-            warped = f", {asset.inspection.crs} -> {asset.target_crs}" if asset.lineage else ""
+            warped = f", {_crs_text(asset.inspection.crs)} -> {_crs_text(asset.target_crs)}" if asset.lineage else ""
             sign = "" if item.state == "new" else "+ asset " if asset.parent is None else "~ asset "
             yield f"{sign}{key} ({asset.source.path.name}{warped})"
         elif key in item.described:
@@ -335,6 +336,13 @@ def _item_changes(item: PlannedItem) -> Iterator[str]:
     yield from (f"- asset {key}" for key in item.removed)
     if item.properties:
         yield f"~ properties: {', '.join(item.properties)}"
+
+
+def _crs_text(crs: str | None) -> str:
+    """A code as it is; of a WKT, PROJJSON or PROJ text the name, or its beginning."""
+    text = crs or "no CRS"
+    named = re.match(r'\s*\w+\[\s*"([^"]+)"', text) or re.search(r'"name":\s*"([^"]+)"', text)
+    return (named[1] if named else text)[:60]
 
 
 def _staged_dict(run: StagedRun) -> dict[str, Any]:

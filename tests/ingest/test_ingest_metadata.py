@@ -136,8 +136,10 @@ def test_a_table_that_describes_no_item_is_not_ignored(scenes: Project) -> None:
 
 def test_a_missing_table(scenes: Project) -> None:
     scenes.recipe({"scenes": NAMED | {"metadata": "nowhere.csv"}})
-    with pytest.raises(InvalidInput, match=r"nowhere\.csv"):
-        scenes.ingest()
+    error = refusal(scenes)
+    assert error.message == f"{scenes.folder / 'nowhere.csv'}, the layer's metadata, does not exist."
+    scenes.recipe({"scenes": NAMED | {"metadata": "scenes"}})
+    assert "Errno" not in refusal(scenes).message
 
 
 def test_a_missing_time_says_how_to_give_one(scenes: Project) -> None:
