@@ -56,9 +56,7 @@ def spatial_test(op: str, args: list[Any], uses: Uses) -> Test:
 def _shape(node: Any) -> shapely.Geometry:
     box = node.get("bbox") if isinstance(node, dict) and "type" not in node else node
     if isinstance(box, list):
-        shape = box_shape(parse_bbox(box))
-        shapely.prepare(shape)
-        return shape
+        return box_shape(parse_bbox(box))
     if not isinstance(node, dict):
         raise refused("a spatial operator wants a GeoJSON geometry or a box")
     return geometry_shape(parse_geometry(node, what="the filter's geometry"), what="the filter's geometry")

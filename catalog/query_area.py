@@ -104,7 +104,7 @@ def parse_geometry(value: str | Mapping[str, Any], *, what: str = "intersects") 
 
 
 def geometry_shape(geometry: Mapping[str, Any], *, what: str = "intersects") -> shapely.Geometry:
-    """A checked GeoJSON geometry as a prepared shape."""
+    """A checked GeoJSON geometry as a shape, not prepared: what GEOS prepares must not be shared by threads."""
     try:
         shape = shapely.from_geojson(orjson.dumps(geometry))
     except (shapely.errors.GEOSException, TypeError, ValueError) as error:
@@ -113,9 +113,7 @@ def geometry_shape(geometry: Mapping[str, Any], *, what: str = "intersects") -> 
         raise _refused(what, "it is empty")
     if not shape.is_valid:
         raise _refused(what, f"it is not valid ({shapely.is_valid_reason(shape)})", "Mend it, e.g. with make_valid.")
-    shape = shapely.force_2d(shape)
-    shapely.prepare(shape)
-    return shape
+    return shapely.force_2d(shape)
 
 
 def _checked(value: object, what: str, positions: list[tuple[float, float]], depth: int) -> dict[str, Any]:

@@ -182,8 +182,9 @@ def _colours(raster: Raster, band: int) -> list[list[int]] | None:
     except ValueError:  # rasterio's word for "no colour table"
         return None
     entries = [list(table.get(index, (0, 0, 0, 255))) for index in range(max(table) + 1)] if table else []
-    nodata = _nodata(raster.dataset.nodatavals[band - 1], raster.dataset.dtypes[band - 1])
-    if nodata is not None and 0 <= int(nodata) < len(entries):
+    nodata = raster.dataset.nodatavals[band - 1]
+    # A colour table is an index by whole numbers; GDAL gives one to float bands too, whose nodata may be anything.
+    if nodata is not None and math.isfinite(nodata) and nodata.is_integer() and 0 <= nodata < len(entries):
         entries[int(nodata)][3] = 0
     while entries and entries[-1][:3] == [0, 0, 0]:
         entries.pop()

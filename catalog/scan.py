@@ -204,7 +204,7 @@ class Plan:
         shapes = _footprints(table, rows if wanted else rows[~sure])
         meets = sure.copy()
         unsure = shapes[~sure] if wanted else shapes
-        meets[~sure] = _meets(self.shape, unsure)
+        meets[~sure] = _meets(_prepared(self.shape), unsure)
         return rows[meets], shapes[meets] if wanted else None
 
 
@@ -213,9 +213,18 @@ def _shape(query: Query) -> shapely.Geometry | None:
         return query_area.geometry_shape(query.intersects)
     if query.bbox is None:
         return None
-    shape = query_area.box_shape(query.bbox)
-    shapely.prepare(shape)
-    return shape
+    return query_area.box_shape(query.bbox)
+
+
+def _prepared(shape: shapely.Geometry) -> shapely.Geometry:
+    """A prepared copy for one scan.
+
+    Eight threads that shared one prepared polygon ended the process: GEOS builds its index at first use and does not
+    guard it, and shapely lets go of the interpreter's lock meanwhile.
+    """
+    own = shapely.from_wkb(shapely.to_wkb(shape))
+    shapely.prepare(own)
+    return own
 
 
 def _boxes(query: Query, shape: shapely.Geometry | None) -> list[query_area.Box] | None:
