@@ -161,16 +161,21 @@ def check_settings(recipe: Recipe) -> None:
     InvalidInput
         It names the layer.
     """
+    import rasterio
+
     from catalog.crs_identity import parse_crs
     from ingest.cog import CogProfile
 
-    if recipe.crs is not None:
-        parse_crs(recipe.crs, what="the recipe's crs")
+    # In an Env, what GDAL says of an unknown code goes to logging; outside, it goes to stderr, beside our own error.
+    with rasterio.Env():
+        if recipe.crs is not None:
+            parse_crs(recipe.crs, what="the recipe's crs")
+        for name, layer in recipe.layers.items():
+            for key in ("crs", "source_crs"):
+                crs = getattr(layer, key)
+                if crs is not None:
+                    parse_crs(crs, what=f"the {key} of layer {name!r},")
     for name, layer in recipe.layers.items():
-        for key in ("crs", "source_crs"):
-            crs = getattr(layer, key)
-            if crs is not None:
-                parse_crs(crs, what=f"the {key} of layer {name!r},")
         try:
             CogProfile(**layer.cog.model_dump())
         except InvalidInput as error:

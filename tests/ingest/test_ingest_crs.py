@@ -139,3 +139,10 @@ def test_labels_in_metres_without_a_crs(project: Project) -> None:
     write_geojson(project.folder / "labels.geojson", rows)
     project.recipe({"labels": LABELS})
     assert "not in degrees" in refusal(project).message
+
+
+def test_an_unknown_code_is_one_error_and_no_noise(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    write_raster(project.folder / "a.tif")
+    project.recipe({"scenes": RASTERS | {"crs": "EPSG:999999"}})
+    assert "EPSG:999999" in refusal(project).message
+    assert capfd.readouterr().err == ""
