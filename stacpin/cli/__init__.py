@@ -22,6 +22,7 @@ from stacpin.cli import consume, history, prepare, refs, serving
 from stacpin.cli.context import SAID, CatalogOption, Globals, JsonOption, output
 from stacpin.cli.extras import missing_extra
 from stacpin.cli.output import Output, OutputClosed, StoppedAsMeant, give_up_stdout
+from stacpin.cli.plain_help import PlainCommand
 from versioning.errors import InvalidInput, StacpinError, StorageUnavailable
 
 __all__ = ["app", "main"]
@@ -51,6 +52,8 @@ app = typer.Typer(
 )
 for module in (prepare, history, refs, consume, serving):
     module.register(app)
+for command in app.registered_commands:
+    command.cls = PlainCommand
 
 
 class UsageError(StacpinError):
