@@ -62,7 +62,11 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     from api.queryables import QueryablesClient
     from api.version_routes import VersionRoutes
 
-    found = EmbeddedBackend(Catalog.open(settings.catalog)) if backend is None else backend
+    found = (
+        EmbeddedBackend(Catalog.open(settings.catalog), seconds=settings.max_search_seconds)
+        if backend is None
+        else backend
+    )
     title = settings.title or found.catalog.settings.title or "stacpin"
     framework = FrameworkSettings(
         _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings takes it

@@ -58,8 +58,9 @@ class Backend(Protocol):
 class EmbeddedBackend:
     """Straight from the manifests: no server, no index, nothing that could be stale."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, *, seconds: float | None = None) -> None:
         self._catalog = catalog
+        self._seconds = seconds
         self._versions: LRUCache[str, Version] = LRUCache(_VERSIONS)
         self._known: set[str] = set()
         self._lock = Lock()
@@ -91,7 +92,7 @@ class EmbeddedBackend:
 
     def search(self, versions: Sequence[Version], query: Query, *, limit: int, token: str | None) -> SearchPage:
         """One page of the items that match."""
-        return search(versions, query, limit=limit, token=token)
+        return search(versions, query, limit=limit, token=token, seconds=self._seconds)
 
     def find(self, version: Version, item_id: str) -> Row | None:
         """One item of a version, or None."""

@@ -31,6 +31,7 @@ class ApiSettings(BaseModel):
     browser_options: dict[str, Any] = Field(default_factory=dict)
     max_limit: int = Field(default=10_000, ge=1, le=10_000)
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
+    max_search_seconds: float = Field(default=20, gt=0)
     max_diff_items: int = Field(default=200_000, ge=1)
 
     @field_validator("public_url")

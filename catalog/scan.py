@@ -9,6 +9,7 @@ numbers or two times, and JSON is parsed only for a filter or a sort by a proper
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from catalog.cql_nodes import COLUMNS
 from catalog.cql_values import member, path_of, text_of
 from catalog.query import Query
 from versioning.canonical import parse
+from versioning.errors import InvalidInput
 from versioning.snapshots import Chunk
 from versioning.version import Version
 
@@ -93,11 +95,15 @@ class Plan:
         What to look for.
     keep
         Whether :meth:`Found.items` is wanted.
+    seconds
+        How long filtering may take; None for as long as it takes.
     """
 
-    def __init__(self, query: Query, *, keep: bool = False) -> None:
+    def __init__(self, query: Query, *, keep: bool = False, seconds: float | None = None) -> None:
         self.query = query
         self.keep = keep
+        self._seconds = seconds
+        self._end = None if seconds is None else time.monotonic() + seconds
         self.filter = None if query.filter is None else cql.compile_filter(query.filter)
         self.shape = _shape(query)
         self.boxes = _boxes(query, self.shape)
@@ -166,6 +172,12 @@ class Plan:
         paths = [(keys[field], path_of(field)) for field in self.sorted_by]
         passed: list[int] = []
         for place, item in enumerate(items):
+            if self._end is not None and time.monotonic() > self._end:
+                raise InvalidInput(
+                    f"the search takes longer than {self._seconds:g} seconds.",
+                    hint="Narrow it by bbox, datetime or ids, or simplify its filter.",
+                    kind="too-slow",
+                )
             if test is not None and test(item) is not True:
                 continue
             passed.append(place)

@@ -81,7 +81,14 @@ class Explanation:
         )
 
 
-def search(versions: Sequence[Version], query: Query, *, limit: int = 10, token: str | None = None) -> SearchPage:
+def search(
+    versions: Sequence[Version],
+    query: Query,
+    *,
+    limit: int = 10,
+    token: str | None = None,
+    seconds: float | None = None,
+) -> SearchPage:
     """One page of the items of some versions that match a query, with how many match in all.
 
     Parameters
@@ -94,11 +101,14 @@ def search(versions: Sequence[Version], query: Query, *, limit: int = 10, token:
         How many items a page has, 1 to 10,000.
     token
         ``next`` or ``prev`` of another page of the same search.
+    seconds
+        How long filtering may take, for servers; None for as long as it takes.
 
     Raises
     ------
     InvalidInput
-        If the limit is out of range, the token is not one of this search, or two versions are of one dataset.
+        If the limit is out of range, the token is not one of this search, two versions are of one dataset, or it takes
+        too long.
     Integrity
         If a manifest is damaged.
     """
@@ -113,7 +123,7 @@ def search(versions: Sequence[Version], query: Query, *, limit: int = 10, token:
             )
     owner = identity(ordered, query)
     place = None if token is None else Token.decode(token, owner)
-    order = _order(ordered, query, owner)
+    order = _order(ordered, query, owner, seconds)
     if place is None:
         start, stop = 0, limit
     elif place.direction == "next":
@@ -172,12 +182,12 @@ def explain(version: Version, query: Query) -> Explanation:
     )
 
 
-def _order(versions: Sequence[Version], query: Query, owner: str) -> Order:
+def _order(versions: Sequence[Version], query: Query, owner: str, seconds: float | None) -> Order:
     key = (owner, *(version.collection_id for version in versions))
     with _lock:
         order = _remembered.get(key)
     if order is None:
-        plan = Plan(query)
+        plan = Plan(query, seconds=seconds)
         chunks = [(number, chunk) for number, version in enumerate(versions) for chunk in plan.chunks(version)]
         order = make_order(versions, chunks, _scan_all(versions, chunks, plan), query.sortby)
         with _lock:

@@ -198,6 +198,11 @@ def _opened(base: str, pin: str, http: HttpReader) -> ApiSource:
         ) from error
     if facts.digest != served.get("pin:digest"):
         raise Integrity(f"{base} has two digests for {facts.pin}: {facts.digest} and {served.get('pin:digest')}.")
+    asked = (ref.kind == "version" and ref.value != number) or (
+        ref.kind == "digest" and not facts.digest.startswith(str(ref.value))
+    )
+    if asked:
+        raise Integrity(f"{base} was asked for {ref} and answered with {facts.pin} ({facts.digest}).", kind="altered")
     return ApiSource(base, facts, served, http)
 
 

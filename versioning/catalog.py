@@ -14,7 +14,7 @@ import orjson
 from cachetools import LRUCache
 
 from versioning.dataset import Dataset
-from versioning.errors import InvalidInput, NotFound
+from versioning.errors import Integrity, InvalidInput, NotFound
 from versioning.ids import check_dataset_id
 from versioning.numbered import NumberedLog
 from versioning.objects import Objects
@@ -168,3 +168,5 @@ class Catalog:
             return self.dataset(name).head() > 0
         except InvalidInput:
             return False
+        except Integrity:
+            return True  # it is there, and damaged: whoever opens it hears how

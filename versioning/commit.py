@@ -110,6 +110,8 @@ def commit(
         If an item to remove is not there.
     Conflict
         If somebody else changed the same items, or the metadata, since ``base``; it names them.
+    Integrity
+        If a version's record was lost, so that its number would be used again.
     """
     parent = base or dataset.latest()
     change = _prepare(parent, items, set(remove), whole=whole, collection=collection, on_event=on_event)
@@ -117,6 +119,7 @@ def commit(
         # The head comes first: a version that appears while this one is written then has the number that this one
         # tries, and is seen. Read after latest, it would be passed over, and its change lost.
         head = dataset.head()
+        dataset.log.check_nothing_beyond(head)
         latest = dataset.latest()
         if latest is not None and (parent is None or latest.number != parent.number):
             change = _rebase(change, parent, latest)

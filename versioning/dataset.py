@@ -58,8 +58,17 @@ class Dataset:
     # -- versions
 
     def head(self) -> int:
-        """The highest version number, 0 if the dataset has none."""
-        return self.log.head()
+        """The highest version number, 0 if the dataset has none.
+
+        Raises
+        ------
+        Integrity
+            If there are versions, but not the first.
+        """
+        head = self.log.head()
+        if head == 0:
+            self.log.check_nothing_beyond(0)
+        return head
 
     def record(self, number: int) -> VersionRecord:
         """A version's record; also of an expired version.
@@ -164,6 +173,12 @@ class Dataset:
             return number
         tag = self.find_tag(name)
         if tag is not None:
+            if self.record(tag.target).digest != tag.digest:
+                raise Integrity(
+                    f"The tag {name!r} of {self.id} says it is v{tag.target}, whose digest is not the tag's.",
+                    hint=f"Run: stacpin verify {self.id}",
+                    kind="altered",
+                )
             return tag.target
         try:
             entry = self.pointer(name)

@@ -6,6 +6,7 @@ the last number known, not by listing.
 
 from __future__ import annotations
 
+import re
 from threading import Lock
 
 from cachetools import LRUCache
@@ -14,6 +15,8 @@ from versioning.errors import Integrity, NotFound
 from versioning.store import Store
 
 __all__ = ["NumberedLog"]
+
+_ENTRY = re.compile(r"[0-9]{8}\.json")
 
 
 class NumberedLog:
@@ -71,6 +74,24 @@ class NumberedLog:
             return self.get(number)
         except NotFound:
             return None
+
+    def check_nothing_beyond(self, head: int) -> None:
+        """Prove by one listing that no entry lies beyond the head: one that was lost would be written anew.
+
+        Raises
+        ------
+        Integrity
+            If there are later entries and the next one is missing.
+        """
+        later = [entry.path for entry in self._store.list(self._folder, after=self.path(head + 1))]
+        later = [path for path in later if _ENTRY.fullmatch(path.rsplit("/", 1)[-1])]
+        # Another writer may have gone on since the head was found; then the next entry is there.
+        if later and self._store.size(self.path(head + 1)) is None:
+            raise Integrity(
+                f"{self.path(head + 1)} is missing, and {min(later)} is there.",
+                hint="Restore it from a mirror. Nothing is written meanwhile: its number must not be used again.",
+                kind="missing",
+            )
 
     def append(self, number: int, data: bytes) -> bool:
         """Create an entry; False if another writer has that number.

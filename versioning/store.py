@@ -21,7 +21,7 @@ from obstore import exceptions as backend
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from versioning import durable
-from versioning.errors import Forbidden, InvalidInput, NotFound, StorageUnavailable
+from versioning.errors import Forbidden, Integrity, InvalidInput, NotFound, StorageUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -84,8 +84,8 @@ class Store(Protocol):
         """Like :meth:`put_new`, and durable when it returns; everything written before is durable first."""
         ...
 
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """Every object below a folder, in no particular order."""
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
+        """Every object below a folder, or those whose paths sort after one, in no particular order."""
         ...
 
     def folders(self, prefix: str) -> list[str]:
@@ -114,14 +114,17 @@ class ObstoreStore:
 
     def get(self, path: str) -> bytes:
         with self._translated(path):
+            self._check_no_link(path)
             return bytes(obstore.get(self._inner, path).bytes())
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         with self._translated(path):
+            self._check_no_link(path)
             return bytes(obstore.get_range(self._inner, path, start=start, length=length)) if length else b""
 
     def stream(self, path: str) -> Iterator[memoryview]:
         with self._translated(path):
+            self._check_no_link(path)
             for part in obstore.get(self._inner, path).stream(min_chunk_size=_PART // 2):
                 yield memoryview(part)
 
@@ -154,9 +157,9 @@ class ObstoreStore:
             durable.sync_tree(self._local_root)
             return durable.create_file(self._local_root / path, data)
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
         with self._translated(prefix):
-            for batch in obstore.list(self._inner, prefix.rstrip("/") or None, chunk_size=1000):
+            for batch in obstore.list(self._inner, prefix.rstrip("/") or None, offset=after, chunk_size=1000):
                 for meta in batch:
                     yield Entry(meta["path"], meta["size"])
 
@@ -164,6 +167,11 @@ class ObstoreStore:
         with self._translated(prefix):
             found = obstore.list_with_delimiter(self._inner, prefix.rstrip("/") or None)
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
+
+    def _check_no_link(self, path: str) -> None:
+        """A link in a catalog that somebody else wrote could name any file that its reader may read."""
+        if self._local_root is not None and (self._local_root / path).is_symlink():
+            raise Integrity(f"{path} is a link, which no catalog holds.", kind="altered")
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:

@@ -74,7 +74,7 @@ class VerifyReport:
 def verify_version(
     dataset: Dataset, version: Version, *, objects: bool = True, on_event: Listener = silent
 ) -> VerifyReport:
-    """Prove a version: the chain of records up to it, its manifests, each of its items, and the bytes of its objects.
+    """Prove a version: its dataset's records and names, its manifests, each of its items, the bytes of its objects.
 
     Parameters
     ----------
@@ -94,6 +94,7 @@ def verify_version(
     if records.get(version.number, version.record) != version.record:
         path = fresh.log.path(version.number)
         report.problems.append(Problem(path, "altered", "it is not what it was when the version was opened"))
+    _names(fresh, report, records)
     assets = _items(Version(version.record, fresh.files), report)
     if objects:
         _objects(dataset, assets, report, on_event)
@@ -115,13 +116,18 @@ def verify_chain(dataset: Dataset) -> VerifyReport:
     records = _chain(dataset, report)
     if head in records:
         report.digest = records[head].digest
+    _names(dataset, report, records)
+    return report
+
+
+def _names(dataset: Dataset, report: VerifyReport, records: Mapping[int, VersionRecord]) -> None:
+    """Pointers and tags: a pin may have come by any of them."""
     for name in dataset.pointer_names():
         _moves(dataset, name, report, records)
     for name in dataset.tag_names():
         fault = _wrong_tag(dataset, name, records)
         if fault:
             report.problems.append(Problem(f"{dataset.folder}/tags/{name}.json", "altered", fault))
-    return report
 
 
 def _wrong_tag(dataset: Dataset, name: str, versions: Mapping[int, VersionRecord]) -> str | None:
@@ -139,8 +145,9 @@ def _chain(dataset: Dataset, report: VerifyReport) -> dict[int, VersionRecord]:
     """All records, also those after the version: a record is proven by the one that comes next."""
 
     def wrong(record: VersionRecord, number: int) -> str | None:
-        right = record.number == number and record.dataset == dataset.id
-        return None if right else f"it says it is {record.dataset}@v{record.number}"
+        if record.number != number or record.dataset != dataset.id:
+            return f"it says it is {record.dataset}@v{record.number}"
+        return f"its parent is v{record.parent}" if record.parent is not None and record.parent >= number else None
 
     return _linked(dataset, f"{dataset.folder}/versions", VersionRecord, wrong, report)
 

@@ -30,7 +30,7 @@ from version_helpers import (
 from versioning.catalog import Catalog
 from versioning.commit import Notes, commit
 from versioning.diff import diff_versions
-from versioning.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
+from versioning.errors import Conflict, Integrity, InvalidInput, NotFound, StorageUnavailable
 from versioning.events import Progress
 from versioning.store import Store, open_store
 from versioning.verify import verify_chain, verify_version
@@ -514,7 +514,7 @@ def test_a_listing_is_never_needed_to_read(catalog: Catalog):
     save(catalog.dataset("ds"), {"a": 1})
 
     class NoList(Wrapped):
-        def list(self, prefix):
+        def list(self, prefix, *, after=None):
             raise AssertionError(prefix)
 
         def folders(self, prefix):
@@ -522,4 +522,48 @@ def test_a_listing_is_never_needed_to_read(catalog: Catalog):
 
     blind = Catalog.open(NoList(catalog.store), clock=Clock())
     assert values_of(blind.resolve("ds@v1")) == {"a": 1}
-    assert save(blind.dataset("ds"), {"a": 2}).version.number == 2
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_number_whose_record_was_lost_is_not_used_again(catalog: Catalog, lost: int):
+    dataset = catalog.dataset("ds")
+    for value in (1, 2, 3, 4):
+        save(dataset, {"a": value})
+    gone = dataset.log.path(lost)
+
+    class Lossy(Wrapped):
+        def get(self, path):
+            if path == gone:
+                raise NotFound(path)
+            return super().get(path)
+
+        def size(self, path):
+            return None if path == gone else super().size(path)
+
+        def put_record(self, path, data):
+            raise AssertionError(path)
+
+    damaged = Catalog.open(Lossy(catalog.store), clock=Clock())
+    with pytest.raises(Integrity, match=f"{lost:08d}.json is missing") as caught:
+        save(damaged.dataset("ds"), {"a": 5})
+    assert caught.value.kind == "missing"
+    assert damaged.dataset_ids() == ["ds"]
+
+
+def test_a_tag_that_names_another_version_than_its_digest_is_damaged(catalog: Catalog):
+    dataset = catalog.dataset("ds")
+    for value in (1, 2):
+        save(dataset, {"a": value})
+    dataset.tag("v1.0.0", 1, author="a")
+    path = "datasets/ds/tags/v1.0.0.json"
+    changed = catalog.store.get(path).replace(b'"target":1', b'"target":2')
+
+    class Tampered(Wrapped):
+        def get(self, asked):
+            return changed if asked == path else super().get(asked)
+
+    damaged = Catalog.open(Tampered(catalog.store), clock=Clock())
+    with pytest.raises(Integrity, match=r"v1\.0\.0"):
+        damaged.resolve("ds@v1.0.0")
+    report = verify_version(damaged.dataset("ds"), damaged.resolve("ds@v1"), objects=False)
+    assert [problem.path for problem in report.problems] == [path]

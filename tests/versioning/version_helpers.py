@@ -129,8 +129,8 @@ class Wrapped:
     def put_record(self, path: str, data: bytes) -> bool:
         return self.inner.put_record(path, data)
 
-    def list(self, prefix: str) -> Iterator[Entry]:
-        return self.inner.list(prefix)
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
+        return self.inner.list(prefix, after=after)
 
     def folders(self, prefix: str) -> list[str]:
         return self.inner.folders(prefix)
@@ -213,8 +213,10 @@ class Editable(Wrapped):
             return None if data is None else len(data)
         return self.inner.size(path)
 
-    def list(self, prefix: str) -> Iterator[Entry]:
-        return (entry for entry in self.inner.list(prefix) if self.changed.get(entry.path, b"") is not None)
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
+        return (
+            entry for entry in self.inner.list(prefix, after=after) if self.changed.get(entry.path, b"") is not None
+        )
 
 
 def local_store(folder: Path) -> Store:
