@@ -128,7 +128,8 @@ def asset_bands(asset: PlannedAsset, made: Made | None) -> list[dict[str, Any]]:
     re-saving it without them changes nothing. The plan has proven that the layer names as many bands as there are.
     """
     layer, parent = asset.source.settings, asset.parent
-    if parent is not None and (made is None or parent.get("pin:digest") == made.digest):
+    same = parent is not None and (made is None or parent.get("pin:digest") == made.digest)
+    if parent is not None and same and not asset.unnamed:
         found = [{name: band[name] for name in _BAND if name in band} for band in parent_bands(parent)]
     else:
         found = source_bands(asset.source.path, crs=layer.source_crs)

@@ -40,6 +40,8 @@ class PlannedAsset:
         The parent version's asset of that item and key, else None.
     action
         ``reuse`` where the parent's bytes serve as they are.
+    unnamed
+        Whether the parent's recipe named the bands and this one does not: then the file names them again.
     """
 
     source: SourceAsset
@@ -48,6 +50,7 @@ class PlannedAsset:
     lineage: dict[str, Any] | None
     parent: dict[str, Any] | None
     action: Action
+    unnamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +221,7 @@ def make_plan(
     whole = [item for item in items if item.id not in refused]
     common = _common_crs(recipe, whole, inspected)
     before = {row.id: row.parse() for row in parent.rows()} if parent else {}
-    told = _told_otherwise(recipe, parent)
+    told = _said_before(recipe, parent)
     plan.items = [_plan_item(item, inspected, common, before.get(item.id), told) for item in whole]
     known = [asset for item in plan.items for asset in item.assets.values()]
     if not refused and all(asset.action == "reuse" for asset in known if asset.source.settings.kind == "labels"):
@@ -280,12 +283,11 @@ def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: _Inspect
     return next(iter(text.values()), None)
 
 
-def _told_otherwise(recipe: Recipe, parent: Version | None) -> dict[str, dict[str, Any]]:
-    """The layers of which the parent version's recipe did not say just the same, each with what it said."""
+def _said_before(recipe: Recipe, parent: Version | None) -> dict[str, dict[str, Any]]:
+    """What the parent version's recipe said of each layer."""
     before = (parent.record.recipe or {}).get("content", {}) if parent else {}
-    now, layers = recipe.content(), before.get("layers", {})
-    same = before.get("crs") == now.get("crs")
-    return {name: layers.get(name, {}) for name in recipe.layers if not same or layers.get(name) != now["layers"][name]}
+    layers = before.get("layers", {})
+    return {name: layers.get(name, {}) for name in recipe.layers}
 
 
 def _plan_item(
@@ -297,18 +299,24 @@ def _plan_item(
 ) -> PlannedItem:
     there = (before or {}).get("assets", {})
     assets = {
-        key: _plan_asset(asset, inspected[item.id, key], asset.settings.crs or common, there.get(key))
+        key: _plan_asset(
+            asset,
+            inspected[item.id, key],
+            asset.settings.crs or common,
+            there.get(key),
+            unnamed="bands" in told.get(item.layer, {}) and not asset.settings.bands,
+        )
         for key, asset in item.assets.items()
     }
     if before is None:
         return PlannedItem(item, assets, "new")
     from ingest.compare import asset_changes, property_changes
 
-    described: dict[str, tuple[str, ...]] = {}
-    if item.layer in told:
-        layer = told[item.layer]
-        found = {key: asset_changes(asset, layer) for key, asset in assets.items() if asset.action == "reuse"}
-        described = {key: names for key, names in found.items() if names}
+    # Asked of every asset, whether or not the layer reads as before: templates say other things of a renamed file, and
+    # an item that was refused last time is still described as the recipe before that did.
+    layer = told.get(item.layer, {})
+    found = {key: asset_changes(asset, layer) for key, asset in assets.items() if asset.action == "reuse"}
+    described = {key: names for key, names in found.items() if names}
     kept = there.keys() == assets.keys() and all(asset.action == "reuse" for asset in assets.values()) and not described
     properties = property_changes(item, before, derived=kept)
     state: State = "unchanged" if kept and not properties else "changed"
@@ -317,7 +325,7 @@ def _plan_item(
 
 
 def _plan_asset(
-    source: SourceAsset, inspection: Inspection, target: str | None, parent: dict[str, Any] | None
+    source: SourceAsset, inspection: Inspection, target: str | None, parent: dict[str, Any] | None, *, unnamed: bool
 ) -> PlannedAsset:
     layer = source.settings
     lineage: dict[str, Any] | None = None
@@ -336,7 +344,7 @@ def _plan_asset(
         same = parent.get("pin:digest") == inspection.digest
     else:
         same = parent.get("pin:source") == lineage
-    return PlannedAsset(source, inspection, target, lineage, parent, "reuse" if same else "convert")
+    return PlannedAsset(source, inspection, target, lineage, parent, "reuse" if same else "convert", unnamed=unnamed)
 
 
 def _same_crs(one: str | None, other: str) -> bool:
