@@ -27,7 +27,10 @@ _EXACT = 2**53
 # Longer integers are not printed: Python refuses more than 4,300 digits, and nobody reads them.
 _SHOWN = 10**30
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_LONG_DIGITS = re.compile(rb"[0-9]{16}")
+# Sixteen digits in a row are looked for in bytes of which only the digits are left: 2 µs for an item of 3 kB, where a
+# regular expression takes 35 µs, twice as long as parsing it.
+_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))  # noqa: PLR2004
+_LONG = b"0" * 16
 _NODATA = {"inf": "inf", "-inf": "-inf", "nan": "nan"}
 
 
@@ -97,9 +100,10 @@ def parse(data: bytes | memoryview) -> Any:
     ValueError
         If it is not JSON.
     """
-    if _LONG_DIGITS.search(data):
-        return json.loads(bytes(data), parse_int=_number)
-    return orjson.loads(data)
+    text = bytes(data)
+    if _LONG in text.translate(_DIGITS):
+        return json.loads(text, parse_int=_number)
+    return orjson.loads(text)
 
 
 def _number(text: str) -> int | float:
