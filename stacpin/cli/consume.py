@@ -194,9 +194,10 @@ def _failed(out: Output, report: VerifyReport | FolderReport) -> None:
         for problem in report.problems:
             out.note(f"{problem.kind}: {problem.path}: {problem.detail}")
     names = ", ".join(sorted({problem.path for problem in report.problems})[:5])
+    pulled = "dest" in report.to_dict()
     raise Integrity(
         f"{report.pin} is damaged: {counted(len(report.problems), 'problem')}, in {names}.",
-        hint="Pull again, or restore the catalog's objects from a mirror.",
+        hint="Pull it again." if pulled else "Restore what is damaged from a mirror of the catalog.",
         kind="damaged",
         data=report.to_dict(),
     )
