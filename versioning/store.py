@@ -1,6 +1,7 @@
-"""One object store, four verbs: read, put if absent, list, make durable. Local, memory, S3, GCS and Azure by obstore.
+"""One object store: read, put if absent, list, make durable. Local, memory, S3, GCS and Azure by obstore.
 
-Nothing here overwrites: every write is put-if-absent. Backend errors become ours at this one place.
+Every write of the protocol is put-if-absent. The two verbs that are not, :meth:`Store.replace` and
+:meth:`Store.delete`, are for garbage collection and repair alone. Backend errors become ours at this one place.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -33,14 +35,16 @@ _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 # obstore reports a local folder that may not be written to (EPERM, EACCES, EROFS) as a generic error.
 _NOT_ALLOWED = re.compile(r"\(os error (?:1|13|30)\)")
 _PART = 8 * 1024 * 1024
+_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stored object: its path in the catalog and its size in bytes."""
+    """One stored object: its path in the catalog, its size in bytes, when it was written by the store's own clock."""
 
     path: str
     size: int
+    modified: datetime
 
 
 class Store(Protocol):
@@ -82,6 +86,18 @@ class Store(Protocol):
 
     def put_record(self, path: str, data: bytes) -> bool:
         """Like :meth:`put_new`, and durable when it returns; everything written before is durable first."""
+        ...
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write an object whether or not one is there: to make it young again for gc, or whole again after damage."""
+        ...
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Remove objects, durably; those that are not there do not matter. Only gc and repair may ask for it."""
+        ...
+
+    def now(self) -> datetime:
+        """The time by the clock that :attr:`Entry.modified` goes by."""
         ...
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
@@ -157,11 +173,39 @@ class ObstoreStore:
             durable.sync_tree(self._local_root)
             return durable.create_file(self._local_root / path, data)
 
+    def replace(self, path: str, data: bytes) -> None:
+        with self._translated(path):
+            obstore.put(self._inner, path, data, mode="overwrite", use_multipart=False)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        for start in range(0, len(paths), _BATCH):
+            batch = list(paths[start : start + _BATCH])
+            with self._translated(batch[0]):
+                try:
+                    obstore.delete(self._inner, batch)
+                except (FileNotFoundError, backend.NotFoundError):
+                    # LocalStore stops at the first that is not there.
+                    for path in batch:
+                        with suppress(FileNotFoundError, backend.NotFoundError):
+                            obstore.delete(self._inner, path)
+        if self._local_root is not None:
+            durable.sync_tree(self._local_root)
+
+    def now(self) -> datetime:
+        # No store tells its time: it shows in what it has just written.
+        path = f"staging/clock-{secrets.token_hex(8)}"
+        with self._translated(path):
+            obstore.put(self._inner, path, b"", use_multipart=False)
+            try:
+                return obstore.head(self._inner, path)["last_modified"]
+            finally:
+                obstore.delete(self._inner, path)
+
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
         with self._translated(prefix):
             for batch in obstore.list(self._inner, prefix.rstrip("/") or None, offset=after, chunk_size=1000):
                 for meta in batch:
-                    yield Entry(meta["path"], meta["size"])
+                    yield Entry(meta["path"], meta["size"], meta["last_modified"])
 
     def folders(self, prefix: str) -> list[str]:
         with self._translated(prefix):

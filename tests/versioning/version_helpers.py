@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -128,6 +128,15 @@ class Wrapped:
 
     def put_record(self, path: str, data: bytes) -> bool:
         return self.inner.put_record(path, data)
+
+    def replace(self, path: str, data: bytes) -> None:
+        self.inner.replace(path, data)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        self.inner.delete(paths)
+
+    def now(self) -> datetime:
+        return self.inner.now()
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
         return self.inner.list(prefix, after=after)
