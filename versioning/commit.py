@@ -71,6 +71,7 @@ def commit(
     base: Version | None = None,
     advance: bool = True,
     notes: Notes | None = None,
+    rebase: bool = True,
     on_event: Listener = silent,
 ) -> CommitResult:
     """Make the next version of a dataset.
@@ -99,6 +100,9 @@ def commit(
         Whether ``latest`` may mean the new version; False for one whose checks failed.
     notes
         What else the version's record shall say.
+    rebase
+        Whether the change may be applied on top of a ``latest`` that has moved on since ``base``. Whoever says things in
+        ``notes`` that follow from all items together says False, and decides again.
     on_event
         Hears how far it is.
 
@@ -109,7 +113,8 @@ def commit(
     NotFound
         If an item to remove is not there.
     Conflict
-        If somebody else changed the same items, or the metadata, since ``base``; it names them.
+        If somebody else changed the same items, or the metadata, since ``base``; it names them. With the kind
+        ``stale-base`` if ``latest`` has moved on and ``rebase`` is False.
     Integrity
         If a version's record was lost, so that its number would be used again.
     """
@@ -122,6 +127,13 @@ def commit(
         dataset.log.check_nothing_beyond(head)
         latest = dataset.latest()
         if latest is not None and (parent is None or latest.number != parent.number):
+            if not rebase:
+                raise Conflict(
+                    f"{dataset.id}: latest is {latest.pin} now; the change was made from "
+                    f"{parent.pin if parent else 'nothing'}.",
+                    hint="Look at what changed, and make the change again on top of it.",
+                    kind="stale-base",
+                )
             change = _rebase(change, parent, latest)
             parent = latest
         done = _attempt(
