@@ -101,8 +101,8 @@ def commit(
     notes
         What else the version's record shall say.
     rebase
-        Whether the change may be applied on top of a ``latest`` that has moved on since ``base``. Whoever says things in
-        ``notes`` that follow from all items together says False, and decides again.
+        Whether the change may be applied on top of a ``latest`` that has moved on since ``base``. Whoever says in
+        ``notes`` what follows from all items together says False, and decides again.
     on_event
         Hears how far it is.
 
