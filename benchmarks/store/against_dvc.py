@@ -1,0 +1,112 @@
+"""stacpin against DVC with a local remote, both from a shell, alternating, in one run.
+
+    python -m benchmarks.store.against_dvc [--tiles 5000] [--rounds 3] [--steps snapshot,first] [--scratch DIR] [--keep]
+
+Each round is a folder of its own with one copy of the tiles, which both sides version where it lies; who begins changes
+from round to round and from step to step. Before every timed command all that was written before is on the disk. The
+page cache is warm for both: all files have just been written, and fit in memory. A step that is not asked for runs all
+the same where another needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.store.report import STEPS, Figures, tables
+from benchmarks.store.sides import Copy, Dvc, Round, Side, Stacpin, find_dvc
+from benchmarks.store.tiles import change_some, make_tiles
+
+RESULTS = Path(__file__).parents[1] / "RESULTS.md"
+NAMES = [step.name for step in STEPS]
+NEEDS = {
+    "snapshot": {"first"},  # DVC's side of it
+    "first": set(),
+    "status": {"first"},
+    "change": {"first"},
+    "diff": {"first", "change"},
+    "pull": {"first"},
+}
+
+
+def main() -> None:
+    options = _options()
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    tiles = make_tiles(options.scratch, options.tiles)
+    changed = change_some(options.scratch, tiles, options.tiles)
+    dvc = find_dvc(options.scratch) if "DVC" in options.sides else None
+    if dvc is None and "DVC" in options.sides:
+        print("DVC cannot be had: its side is left out", file=sys.stderr)
+    figures: Figures = {}
+    note = ""
+    for number in range(options.rounds):
+        folder = options.scratch / "round"
+        shutil.rmtree(folder, ignore_errors=True)
+        turn = Round(folder, tiles, changed)
+        turn.work.mkdir(parents=True)
+        shutil.copytree(tiles, turn.data, copy_function=shutil.copyfile)
+        note = _round(turn, dvc, options, figures, number)
+        shutil.rmtree(folder)
+    report = tables(figures, options.tiles, options.rounds, note)
+    print(report)
+    if options.keep:
+        with RESULTS.open("a") as out:
+            out.write(f"\n{report}")
+
+
+def _round(turn: Round, dvc: Path | None, options: argparse.Namespace, figures: Figures, number: int) -> str:
+    sides: list[Side] = [Copy(turn), Copy(turn, durable=True)] if "cp" in options.sides else []
+    note = "Page cache warm; every timed command begins with nothing left to write."
+    if "stacpin" in options.sides:
+        sides.append(Stacpin(turn))
+    for side in sides:
+        side.prepare()
+    if dvc is not None:
+        rival = Dvc(turn, dvc)
+        rival.prepare()
+        note += f" {rival.settings()}."
+        sides.append(rival)
+    wanted = set(options.steps).union(*(NEEDS[name] for name in options.steps))
+    for position, name in enumerate(step for step in NAMES if step in wanted):
+        if name == "change":
+            turn.change()
+        for side in sides if (number + position) % 2 else reversed(sides):
+            step = side.steps().get(name)
+            if step is None or (isinstance(side, Copy) and name not in options.steps):
+                continue
+            measured = step()
+            figures.setdefault((name, side.name), []).append(measured)
+            shown = {key: round(value, 2) for key, value in measured.to_dict().items()}
+            print(json.dumps({"round": number + 1, "step": name, "side": side.name} | shown), flush=True)
+    return note
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="stacpin against DVC, step by step")
+    parser.add_argument("--tiles", type=int, default=5000, help="how many (default 5000; 20000 needs 25 GB)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=_names(NAMES), default=NAMES, help=f"some of {','.join(NAMES)}")
+    sides = ["DVC", "stacpin", "cp"]
+    parser.add_argument("--sides", type=_names(sides), default=sides, help=f"some of {','.join(sides)}")
+    scratch = Path(tempfile.gettempdir()) / "stacpin-bench"
+    parser.add_argument("--scratch", type=Path, default=scratch, help=f"tiles and DVC stay here (default {scratch})")
+    parser.add_argument("--keep", action="store_true", help=f"append the tables to {RESULTS.name}")
+    return parser.parse_args()
+
+
+def _names(known: list[str]):
+    def read(text: str) -> list[str]:
+        names = text.split(",")
+        if not set(names) <= set(known):
+            raise argparse.ArgumentTypeError(f"choose of {','.join(known)}")
+        return names
+
+    return read
+
+
+if __name__ == "__main__":
+    main()
