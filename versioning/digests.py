@@ -40,7 +40,7 @@ _COLLECTION_PREFIX = b"stacpin/1/collection\n"
 _MULTIHASH = "1220"
 
 
-def sha256(*parts: bytes) -> bytes:
+def sha256(*parts: bytes | memoryview) -> bytes:
     """The sha256 of the concatenated parts, 32 bytes."""
     state = hashlib.sha256()
     for part in parts:
@@ -48,7 +48,7 @@ def sha256(*parts: bytes) -> bytes:
     return state.digest()
 
 
-def leaf_digest(rows: Iterable[bytes], *, family: Family = "digest") -> bytes:
+def leaf_digest(rows: Iterable[bytes | memoryview], *, family: Family = "digest") -> bytes:
     """The digest of a chunk: over the digests of its items, in the byte order of their ids."""
     return sha256(_PREFIX[family, "leaf"], *rows)
 

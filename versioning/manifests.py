@@ -11,28 +11,32 @@ file may serve many chunks. The leaf digest in the snapshot says what the merged
 from __future__ import annotations
 
 import io
-import itertools
 import json
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from versioning.errors import Integrity
-from versioning.rows import AssetRef, Row
 
 __all__ = [
     "DELTA_SCHEMA",
+    "LIGHT",
     "ROW_SCHEMA",
     "FileRef",
+    "RowGroups",
+    "decode_light",
     "decode_rows",
+    "encode_delta",
     "encode_rows",
     "encode_table",
+    "light_of",
     "merge_tables",
-    "rows_of",
-    "table_of",
+    "within",
 ]
 
 _DIGEST = pa.binary(32)
@@ -65,10 +69,24 @@ ROW_SCHEMA = pa.schema(
         pa.field("end_datetime", _TIME),
         pa.field("assets", pa.list_(_ASSET)),
         pa.field("item", pa.string()),
+        pa.field("reuse", pa.list_(pa.int64())),
     ],
     metadata={"geo": json.dumps(_GEO, separators=(",", ":")), "stacpin": "rows/1"},
 )
 DELTA_SCHEMA = ROW_SCHEMA.append(pa.field("deleted", pa.bool_(), nullable=False))
+
+# What a commit and a diff need of rows that they do not change: an eighth of a file. These columns lie at the end of a
+# file, beside its footer, so that one read of its tail gets them all.
+LIGHT = ("id", "digest", "content_digest", "bbox", "start_datetime", "end_datetime", "assets", "reuse")
+_LAYOUT = (
+    "item", "geometry", "assets", "reuse", "bbox", "start_datetime", "end_datetime", "content_digest", "digest", "id",
+    "deleted",
+)  # fmt: skip
+_LIGHT_ASSET = pa.struct([("size", pa.int64())])
+_LIGHT_FIELDS = {"assets": pa.field("assets", pa.list_(_LIGHT_ASSET))}
+
+# A delta file serves many chunks, of which a reader may want one: so it has small row groups, and is not large.
+_DELTA_GROUP = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,50 +97,21 @@ class FileRef:
     size: int
 
 
-def table_of(rows: Sequence[Row]) -> pa.Table:
-    """Rows as an Arrow table of :data:`ROW_SCHEMA`."""
-    columns = [
-        pa.array([row.id for row in rows], pa.string()),
-        pa.array([row.digest for row in rows], _DIGEST),
-        pa.array([row.content_digest for row in rows], _DIGEST),
-        _boxes(rows),
-        pa.array([row.geometry for row in rows], pa.binary()),
-        pa.array([row.start for row in rows], pa.int64()).cast(_TIME),
-        pa.array([row.end for row in rows], pa.int64()).cast(_TIME),
-        _assets(rows),
-        pa.array([row.item.decode("utf-8") for row in rows], pa.string()),
-    ]
-    return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
-
-
-def _boxes(rows: Sequence[Row]) -> pa.Array:
-    boxes = [row.bbox or (0.0, 0.0, 0.0, 0.0) for row in rows]
-    sides = [pa.array([box[side] for box in boxes], pa.float64()) for side in range(4)]
-    missing = pa.array([row.bbox is None for row in rows], pa.bool_())
-    return pa.StructArray.from_arrays(sides, fields=list(_BBOX), mask=missing)
-
-
-def _assets(rows: Sequence[Row]) -> pa.Array:
-    """Built from flat columns: a list of dicts an item takes five times as long."""
-    flat = [asset for row in rows for asset in row.assets]
-    columns = [
-        pa.array([asset.key for asset in flat], pa.string()),
-        pa.array([asset.href for asset in flat], pa.string()),
-        pa.array([asset.sha256 for asset in flat], _DIGEST),
-        pa.array([asset.size for asset in flat], pa.int64()),
-    ]
-    ends = itertools.accumulate((len(row.assets) for row in rows), initial=0)
-    offsets = pa.array(list(ends), pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(columns, fields=list(_ASSET)))
-
-
 def encode_rows(table: pa.Table) -> bytes:
     """A chunk file: GeoParquet 1.1, zstd level 3 (level 9 saves 4 % for 3.7 times the CPU), one row group."""
-    return encode_table(table)
+    return encode_table(table.select([name for name in _LAYOUT if name in table.column_names]))
 
 
-def encode_table(table: pa.Table) -> bytes:
-    """A table as a Parquet file of one row group, with the metadata of its schema and nothing of Arrow's own."""
+def encode_delta(table: pa.Table) -> bytes:
+    """A delta file: the same with the column ``deleted`` and with row groups of 256 rows."""
+    return encode_table(table.select(_LAYOUT), group=_DELTA_GROUP)
+
+
+def encode_table(table: pa.Table, *, group: int | None = None) -> bytes:
+    """A table as a Parquet file with the metadata of its schema and nothing of Arrow's own; one row group by default.
+
+    Its pages carry checksums, so that a part of a file that is read alone is safe from accidents.
+    """
     sink = io.BytesIO()
     with pq.ParquetWriter(
         sink,
@@ -131,9 +120,10 @@ def encode_table(table: pa.Table) -> bytes:
         compression_level=3,
         use_dictionary=False,
         write_statistics=_searched(table.schema),  # pyright: ignore[reportArgumentType] - the stubs know only bool
+        write_page_checksum=True,
         store_schema=False,
     ) as writer:
-        writer.write_table(table, row_group_size=max(1, table.num_rows))
+        writer.write_table(table, row_group_size=max(1, group or table.num_rows))
         # Without Arrow's schema pyarrow leaves out the schema's metadata too, and so what makes it GeoParquet.
         writer.add_key_value_metadata(dict(table.schema.metadata or {}))
     return sink.getvalue()
@@ -154,6 +144,51 @@ def _is_binary(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
+class RowGroups:
+    """A proven file of which single row groups can be read: what one chunk wants of a delta file."""
+
+    def __init__(self, data: bytes, *, where: str) -> None:
+        self._data = data
+        self._where = where
+        with _of_format(where):
+            self._metadata = pq.ParquetFile(pa.BufferReader(data)).metadata
+            self._ranges = [_id_range(self._metadata.row_group(each)) for each in range(self._metadata.num_row_groups)]
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes of memory."""
+        return len(self._data)
+
+    def overlapping(self, first_id: str, last_id: str) -> list[int]:
+        """The row groups that may have rows of a range; those without statistics may have any."""
+        return [
+            index
+            for index, found in enumerate(self._ranges)
+            if found is None or (found[0] <= last_id and found[1] >= first_id)
+        ]
+
+    def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """One row group.
+
+        Raises
+        ------
+        Integrity
+            If it is not of this format.
+        """
+        with _of_format(self._where):
+            file = pq.ParquetFile(pa.BufferReader(self._data), metadata=self._metadata)
+            return _read(file, columns, group)
+
+
+def _id_range(group: pq.RowGroupMetaData) -> tuple[str, str] | None:
+    for index in range(group.num_columns):
+        column = group.column(index)
+        if column.path_in_schema == "id":
+            found = column.statistics
+            return (found.min, found.max) if found is not None and found.has_min_max else None
+    return None
+
+
 def decode_rows(data: bytes, *, where: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The table of a chunk file or a delta file; ``deleted`` is present only in the latter.
 
@@ -171,17 +206,39 @@ def decode_rows(data: bytes, *, where: str, columns: Sequence[str] | None = None
     Integrity
         If the bytes are not a file of this format.
     """
-    try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        present = file.schema_arrow.names
-        schema = DELTA_SCHEMA if "deleted" in present else ROW_SCHEMA
-        names = [name for name in schema.names if columns is None or name in columns or name in {"id", "deleted"}]
-        wanted = pa.schema([schema.field(name) for name in names])
-        table = file.read(columns=names).select(names).cast(wanted)
-        _refuse_nulls(table)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise Integrity(f"{where} is not a manifest of format 1: {error}.", hint="Restore it from a mirror.") from error
+    with _of_format(where):
+        return _read(pq.ParquetFile(pa.BufferReader(data)), columns, None)
+
+
+def _read(file: pq.ParquetFile, columns: Sequence[str] | None, group: int | None) -> pa.Table:
+    present = set(file.schema_arrow.names)
+    schema = DELTA_SCHEMA if "deleted" in present else ROW_SCHEMA
+    names = [name for name in schema.names if columns is None or name in columns or name in {"id", "deleted"}]
+    there = [name for name in names if name in present or name != "reuse"]
+    # One thread: a file is small, and starting others takes longer than they save.
+    read = file.read if group is None else lambda **options: file.read_row_group(group, **options)
+    table = read(columns=there, use_threads=False).select(there)
+    if len(there) < len(names):
+        table = table.append_column("reuse", pa.nulls(table.num_rows, pa.list_(pa.int64()))).select(names)
+    table = table.cast(pa.schema([schema.field(name) for name in names]))
+    _refuse_nulls(table)
     return table
+
+
+class _of_format:  # noqa: N801 - it reads as a clause of a with statement
+    """Turns what pyarrow says of foreign bytes into ours."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, pa.ArrowException | OSError | KeyError | ValueError):
+            raise Integrity(
+                f"{self._where} is not a manifest of format 1: {error}.", hint="Restore it from a mirror."
+            ) from error
 
 
 def _refuse_nulls(table: pa.Table) -> None:
@@ -192,51 +249,117 @@ def _refuse_nulls(table: pa.Table) -> None:
         parts = [column]
         if name == "assets":
             flat = pc.list_flatten(column)
-            parts += [flat, *(pc.struct_field(flat, field.name) for field in _ASSET)]
+            parts += [flat, *(pc.struct_field(flat, field.name) for field in flat.type)]
         if any(part.null_count for part in parts):
             raise ValueError(f"the column {name} has nulls")
 
 
+def light_of(table: pa.Table) -> pa.Table:
+    """The columns :data:`LIGHT` (and ``deleted``) of a whole table; of assets only the sizes."""
+    names = [*LIGHT, *(["deleted"] if "deleted" in table.column_names else [])]
+    assets = table.column("assets").combine_chunks()
+    if assets.type != _LIGHT_FIELDS["assets"].type:
+        flat = pc.struct_field(assets.values, "size")
+        sizes = pa.StructArray.from_arrays([flat], fields=list(_LIGHT_ASSET))
+        bare = pa.ListArray.from_arrays(assets.offsets, sizes, mask=assets.is_null() if assets.null_count else None)
+        table = table.set_column(table.column_names.index("assets"), _LIGHT_FIELDS["assets"], bare)
+    return table.select(names)
+
+
+def decode_light(tail: bytes, start: int, size: int, *, where: str) -> pa.Table | int:
+    """The columns :data:`LIGHT` from the end of a chunk file, or from where on it has to be read instead.
+
+    What is read alone is not proven by the file's name: its pages' checksums prove it against accidents, and who reads
+    it compares the leaves of the two digests with the snapshot's.
+
+    Parameters
+    ----------
+    tail
+        The file's bytes from ``start`` on.
+    start
+        Where the tail begins.
+    size
+        The size of the whole file.
+    where
+        The file's path, for the text of an error.
+
+    Raises
+    ------
+    Integrity
+        If it is not a file of this format.
+    """
+    with _of_format(where):
+        # pyarrow wants a whole file; the pages of zeros before the tail are never touched, so they take no memory.
+        whole = np.zeros(size, np.uint8)
+        whole[start:] = np.frombuffer(tail, np.uint8)
+        buffer = pa.py_buffer(whole)
+        length = int.from_bytes(tail[-8:-4], "little") if len(tail) >= 8 else size  # noqa: PLR2004 - length and magic
+        if length + 8 > len(tail):
+            return 0 if length + 8 > size or start == 0 else size - length - 8
+        file = pq.ParquetFile(pa.BufferReader(buffer), page_checksum_verification=True)
+        metadata = file.metadata
+        paths = {"assets": "size", **dict.fromkeys(set(LIGHT) - {"assets"}, "")}
+        wanted: list[str] = []
+        least = size
+        for group in range(metadata.num_row_groups):
+            for index in range(metadata.num_columns):
+                column = metadata.row_group(group).column(index)
+                top, _, rest = column.path_in_schema.partition(".")
+                if top in paths and rest.endswith(paths[top]):
+                    least = min(least, column.data_page_offset, column.dictionary_page_offset or size)
+                    wanted.append(column.path_in_schema)
+        if least < start:
+            return least
+        table = file.read(columns=list(dict.fromkeys(wanted)), use_threads=False)
+        if "deleted" in file.schema_arrow.names:
+            return 0
+        if "reuse" not in table.column_names:
+            table = table.append_column("reuse", pa.nulls(table.num_rows, pa.list_(pa.int64())))
+        fields = [_LIGHT_FIELDS.get(name, ROW_SCHEMA.field(name)) for name in LIGHT]
+        table = table.select(LIGHT).cast(pa.schema(fields))
+        _refuse_nulls(table)
+        return table
+
+
+def within(table: pa.Table, first_id: str, last_id: str) -> pa.Table:
+    """The rows of a sorted table whose ids lie in a range, both ends included."""
+    ids = table.column("id").to_pylist()
+    start, end = bisect_left(ids, first_id), bisect_right(ids, last_id)
+    return table if (start, end) == (0, len(ids)) else table.slice(start, end - start)
+
+
 def merge_tables(tables: Sequence[pa.Table], first_id: str, last_id: str) -> pa.Table:
     """The rows of a chunk: for each id in the range the row of the last table that has it, without tombstones."""
-    if len(tables) == 1 and "deleted" not in tables[0].column_names:
-        ids = tables[0].column("id")
-        if len(ids) and ids[0].as_py() >= first_id and ids[-1].as_py() <= last_id:
-            return tables[0]
+    base, *deltas = [within(table, first_id, last_id) for table in tables]
+    if "deleted" in base.column_names:
+        base = base.filter(pc.invert(base.column("deleted"))).drop_columns(["deleted"])
     place: dict[str, int] = {}
-    offset = 0
-    for table in tables:
-        ids = table.column("id").to_pylist()
-        deleted = table.column("deleted").to_pylist() if "deleted" in table.column_names else [False] * len(ids)
+    offset = base.num_rows
+    for delta in deltas:
+        ids = delta.column("id").to_pylist()
+        deleted = delta.column("deleted").to_pylist() if "deleted" in delta.column_names else [False] * len(ids)
         for position, (item_id, gone) in enumerate(zip(ids, deleted, strict=True), start=offset):
-            if first_id <= item_id <= last_id:
-                if gone:
-                    place.pop(item_id, None)
-                else:
-                    place[item_id] = position
+            place[item_id] = -1 if gone else position
         offset += len(ids)
-    plain = [table.drop_columns(["deleted"]) if "deleted" in table.column_names else table for table in tables]
-    return pa.concat_tables(plain).take(pa.array([place[item_id] for item_id in sorted(place)], pa.int64()))
+    if not place:
+        return base
+    order = _overlay(base.column("id").to_pylist(), place)
+    plain = [table.drop_columns(["deleted"]) if "deleted" in table.column_names else table for table in deltas]
+    return pa.concat_tables([base, *plain]).take(pa.array(order))
 
 
-def rows_of(table: pa.Table) -> Iterator[Row]:
-    """The rows of a table that has all columns of :data:`ROW_SCHEMA`."""
-    for batch in table.to_batches():
-        starts = batch.column("start_datetime").cast(pa.int64()).to_pylist()
-        ends = batch.column("end_datetime").cast(pa.int64()).to_pylist()
-        names = ("id", "digest", "content_digest", "bbox", "geometry", "assets", "item")
-        columns = [batch.column(name).to_pylist() for name in names]
-        for item_id, digest, content, box, geometry, assets, item, start, end in zip(
-            *columns, starts, ends, strict=True
-        ):
-            yield Row(
-                id=item_id,
-                digest=digest,
-                content_digest=content,
-                bbox=None if box is None else (box["xmin"], box["ymin"], box["xmax"], box["ymax"]),
-                geometry=geometry,
-                start=start,
-                end=end,
-                assets=tuple(AssetRef(**asset) for asset in assets or ()),
-                item=item.encode("utf-8"),
-            )
+def _overlay(ids: list[str], place: dict[str, int]) -> np.ndarray:
+    """Which row of all tables, one after the other, stands where: sorted ``ids``, with others put in and taken out."""
+    order = np.arange(len(ids))
+    positions: list[int] = []
+    inserted: list[int] = []
+    for item_id in sorted(place):
+        row = place[item_id]
+        position = bisect_left(ids, item_id)
+        if position < len(ids) and ids[position] == item_id:
+            order[position] = row
+        elif row >= 0:
+            positions.append(position)
+            inserted.append(row)
+    order = np.insert(order, positions, inserted)
+    return order[order >= 0]

@@ -137,6 +137,23 @@ class ManifestFiles:
         self._store.put_new(self.path(ref), data)
         return ref
 
+    def tail(self, ref: FileRef, start: int) -> bytes:
+        """The file's bytes from ``start`` on; only their number is proven.
+
+        Raises
+        ------
+        Integrity
+            If the file is missing or truncated.
+        """
+        path = self.path(ref)
+        try:
+            data = self._store.get_range(path, start, ref.size - start)
+        except NotFound as error:
+            raise Integrity(f"{path} is missing.", hint="Restore it from a mirror.", kind="missing") from error
+        if len(data) != ref.size - start:
+            raise _wrong_size(path, start + len(data), ref.size)
+        return data
+
     def get(self, ref: FileRef) -> bytes:
         """The file's bytes, proven.
 

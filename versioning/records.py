@@ -15,11 +15,14 @@ from versioning.errors import Integrity
 __all__ = [
     "FORMAT",
     "CatalogRecord",
+    "CondemnedRecord",
     "ExpiryRecord",
     "PointerRecord",
     "SettingsRecord",
     "SnapshotFile",
     "Statistics",
+    "SweepRecord",
+    "SweptRecord",
     "TagRecord",
     "VersionRecord",
     "parse_time",
@@ -75,10 +78,11 @@ class SettingsRecord(Record):
 
 
 class SnapshotFile(Record):
-    """A snapshot file of a version: sha256 of its bytes (hex) and its size."""
+    """A snapshot file of a version: sha256 of its bytes (hex), its size, whether it is one of changes."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
+    changes: bool = False
 
 
 class Statistics(Record):
@@ -156,6 +160,45 @@ class ExpiryRecord(Record):
     number: int = Field(ge=1)
     why: str
     author: str
+    time: str
+    nonce: str
+
+
+class CondemnedRecord(Record):
+    """``gc/00000004.json``: what nothing needed at that time. ``file`` is the list, ``gc/lists/<sha256>.parquet``."""
+
+    type: Literal["condemned"] = "condemned"
+    number: int = Field(ge=1)
+    older_than_seconds: int = Field(ge=0)
+    heads: dict[str, int]
+    file: SnapshotFile
+    count: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    time: str
+    nonce: str
+
+
+class SweepRecord(Record):
+    """``gc/00000005.json``: from now on what record ``of`` condemned is being deleted."""
+
+    type: Literal["sweep"] = "sweep"
+    number: int = Field(ge=1)
+    of: int = Field(ge=1)
+    time: str
+    nonce: str
+
+
+class SweptRecord(Record):
+    """``gc/00000006.json``: the sweep that record ``sweep`` began is over. ``left`` files it had no time for."""
+
+    type: Literal["swept"] = "swept"
+    number: int = Field(ge=1)
+    of: int = Field(ge=1)
+    sweep: int = Field(ge=1)
+    deleted: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    spared: int = Field(ge=0)
+    left: int = Field(ge=0)
     time: str
     nonce: str
 

@@ -7,8 +7,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from versioning import chunking
-from versioning.manifests import encode_rows, table_of
+from versioning.manifests import encode_rows
 from versioning.objects import ManifestFiles
+from versioning.row_tables import table_of
 from versioning.rows import Row
 from versioning.snapshots import Chunk, describe
 from versioning.version import Version

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from math import isfinite
 from typing import Any
@@ -32,6 +32,7 @@ __all__ = [
     "micros_text",
     "object_path",
     "parse_item",
+    "reuse_hint",
 ]
 
 BBox = tuple[float, float, float, float]
@@ -76,6 +77,7 @@ class Row:
     """One item of a version: what a version stores of it, and what prunes it.
 
     Times are microseconds since 1970 in UTC; ``geometry`` is WKB in 2D; ``bbox`` covers the item's box and geometry.
+    ``reuse`` has a hint for each asset (:func:`reuse_hint`), None where the file was written without.
     """
 
     id: str
@@ -87,6 +89,7 @@ class Row:
     end: int | None
     assets: tuple[AssetRef, ...]
     item: bytes
+    reuse: tuple[int, ...] | None = field(default=None, compare=False)
 
     def parse(self) -> dict[str, Any]:
         """The item as a new dict."""
@@ -123,6 +126,7 @@ def make_row(item: Mapping[str, Any]) -> Row:
         end=end,
         assets=assets,
         item=data,
+        reuse=tuple(reuse_hint(key, plain["assets"][key]) for key in sorted(plain["assets"])),
     )
 
 
@@ -160,6 +164,21 @@ def _content(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_content(member) for member in value]
     return value
+
+
+def reuse_hint(key: str, asset: Mapping[str, Any]) -> int:
+    """Two hashes of an asset in a signed 64-bit integer: of its content, and of what stays if the content does.
+
+    The upper 32 bits are of sha256(key, ``pin:digest``), 0 without one; the lower of sha256(href, checksum, size,
+    ``pin:source``). So a commit knows, without parsing the parent's item, that nothing of an asset has to be kept: no
+    asset of the parent's has these upper bits with other lower ones.
+    """
+    content = asset.get("pin:digest")
+    upper = sha256(f"{key}\n{content}".encode())[:4] if content is not None else bytes(4)
+    source = asset.get("pin:source")
+    lineage = b"" if source is None else canonical(source)
+    kept = f"{asset.get('href')}\n{asset.get('file:checksum')}\n{asset.get('file:size')}\n".encode()
+    return int.from_bytes(upper + sha256(kept, lineage)[:4], "big", signed=True)
 
 
 def item_bbox(item: Mapping[str, Any]) -> BBox | None:

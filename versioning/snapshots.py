@@ -1,4 +1,8 @@
-"""Snapshots: a version's list of chunks, with what search prunes by and the files that hold the rows."""
+"""Snapshots: a version's list of chunks, with what search prunes by and the files that hold the rows.
+
+A list is one file (or one a page), and may have files of changes after it: each of their chunks takes the place of all
+chunks before it whose ranges it meets; one without rows only takes them away.
+"""
 
 # pyarrow makes the functions of pyarrow.compute at run time, so a type checker cannot see them.
 # pyright: reportAttributeAccessIssue=false
@@ -7,8 +11,10 @@ from __future__ import annotations
 
 import io
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +25,20 @@ from versioning.errors import Integrity
 from versioning.manifests import FileRef, encode_table
 from versioning.rows import BBox
 
-__all__ = ["SNAPSHOT_SCHEMA", "Chunk", "Roots", "decode_snapshot", "describe", "encode_snapshots", "roots_of"]
+__all__ = [
+    "SNAPSHOT_SCHEMA",
+    "Chunk",
+    "Layers",
+    "Roots",
+    "apply_changes",
+    "changed_chunks",
+    "decode_snapshot",
+    "describe",
+    "encode_changes",
+    "encode_snapshots",
+    "leaf_of",
+    "roots_of",
+]
 
 _DIGEST = pa.binary(32)
 _TIME = pa.timestamp("us", tz="UTC")
@@ -72,6 +91,22 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Layers:
+    """A list of chunks as its files give it: the whole list, then changes of it, oldest first; and what they make."""
+
+    base: tuple[Chunk, ...]
+    changes: tuple[tuple[Chunk, ...], ...]
+    chunks: tuple[Chunk, ...]
+
+    def before(self, count: int) -> tuple[Chunk, ...]:
+        """The list without its last ``count`` changes."""
+        chunks: Sequence[Chunk] = self.base
+        for change in self.changes[: len(self.changes) - count]:
+            chunks = apply_changes(chunks, change)
+        return tuple(chunks)
+
+
+@dataclass(frozen=True, slots=True)
 class Roots:
     """The two roots of a snapshot: over item digests, and over content digests."""
 
@@ -87,8 +122,8 @@ def describe(table: pa.Table, files: tuple[FileRef, ...]) -> Chunk:
         first_id=ids[0].as_py(),
         last_id=ids[-1].as_py(),
         rows=table.num_rows,
-        digest=digests.leaf_digest(table.column("digest").to_pylist()),
-        content_digest=digests.leaf_digest(table.column("content_digest").to_pylist(), family="content"),
+        digest=leaf_of(table, "digest"),
+        content_digest=leaf_of(table, "content_digest"),
         bbox=_cover(table),
         start=_least(table, "start_datetime"),
         end=_most(table, "end_datetime"),
@@ -96,6 +131,36 @@ def describe(table: pa.Table, files: tuple[FileRef, ...]) -> Chunk:
         bytes=pc.sum(pc.struct_field(pc.list_flatten(assets), "size")).as_py() or 0,
         files=files,
     )
+
+
+def leaf_of(table: pa.Table, column: Literal["digest", "content_digest"]) -> bytes:
+    """The leaf over a column of digests, straight from Arrow's memory."""
+    values = table.column(column).combine_chunks()
+    size = digests.DIGEST_SIZE
+    start = values.offset * size
+    data = values.buffers()[1].slice(start, len(values) * size) if len(values) else b""
+    return digests.leaf_digest((memoryview(data),), family="digest" if column == "digest" else "content")
+
+
+def changed_chunks(before: Sequence[Chunk], after: Sequence[Chunk]) -> list[Chunk]:
+    """What makes ``after`` of ``before``, in order; a chunk without rows stands for what is gone and not replaced."""
+    old, new = set(before), set(after)
+    found = [chunk for chunk in after if chunk not in old]
+    starts, ends = [chunk.first_id for chunk in found], [chunk.last_id for chunk in found]
+    gone = [
+        replace(chunk, rows=0, files=(), assets=0, bytes=0)
+        for chunk in before
+        if chunk not in new and bisect_left(ends, chunk.first_id) >= bisect_right(starts, chunk.last_id)
+    ]
+    return sorted([*found, *gone], key=lambda chunk: chunk.first_id)
+
+
+def apply_changes(chunks: Sequence[Chunk], changes: Sequence[Chunk]) -> list[Chunk]:
+    """A list of chunks with a file of changes applied to it."""
+    starts, ends = [chunk.first_id for chunk in changes], [chunk.last_id for chunk in changes]
+    # A chunk stays if no change meets its range.
+    kept = [chunk for chunk in chunks if bisect_left(ends, chunk.first_id) >= bisect_right(starts, chunk.last_id)]
+    return sorted([*kept, *(chunk for chunk in changes if chunk.rows)], key=lambda chunk: chunk.first_id)
 
 
 def _cover(table: pa.Table) -> BBox | None:
@@ -136,6 +201,11 @@ def encode_snapshots(chunks: Sequence[Chunk]) -> list[bytes]:
     return [_encode(chunks[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
+def encode_changes(changes: Sequence[Chunk]) -> bytes:
+    """A file of changes."""
+    return _encode(changes)
+
+
 def _encode(chunks: Sequence[Chunk]) -> bytes:
     boxes = [chunk.bbox or (None, None, None, None) for chunk in chunks]
     columns = {
@@ -158,8 +228,8 @@ def _encode(chunks: Sequence[Chunk]) -> bytes:
     return encode_table(pa.Table.from_arrays(arrays, schema=SNAPSHOT_SCHEMA))
 
 
-def decode_snapshot(data: bytes, *, where: str) -> list[Chunk]:
-    """The chunks of one snapshot file.
+def decode_snapshot(data: bytes, *, where: str, changes: bool = False) -> list[Chunk]:
+    """The chunks of one snapshot file, or of a file of changes.
 
     Raises
     ------
@@ -195,7 +265,9 @@ def decode_snapshot(data: bytes, *, where: str) -> list[Chunk]:
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise Integrity(f"{where} is not a snapshot of format 1: {error}.", hint="Restore it from a mirror.") from error
     for chunk in chunks:
-        if not chunk.files or any(None in (file.sha256, file.size) for file in chunk.files):
+        if (not chunk.files and not (changes and chunk.rows == 0)) or any(
+            None in (file.sha256, file.size) for file in chunk.files
+        ):
             raise Integrity(f"{where} lists a chunk without files at {chunk.first_id!r}.")
     for before, after in itertools.pairwise(chunks):
         if before.last_id >= after.first_id:

@@ -14,10 +14,10 @@ from versioning.chunking import cut_rows
 from versioning.dataset import Dataset
 from versioning.errors import Integrity, InvalidInput, NotFound, StacpinError
 from versioning.events import Listener, Progress, silent
-from versioning.manifests import table_of
 from versioning.numbered import NumberedLog
 from versioning.objects import Objects
 from versioning.records import PointerRecord, VersionRecord, record_digest
+from versioning.row_tables import table_of
 from versioning.rows import AssetRef, Row, parse_item
 from versioning.snapshots import Chunk, describe
 from versioning.version import Version

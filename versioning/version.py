@@ -4,55 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property
-from threading import Lock
 from typing import Any
 
 import pyarrow as pa
-from cachetools import LRUCache
 
-from versioning.digests import leaf_digest, parse_digest, version_digest
+from versioning.digests import parse_digest, version_digest
 from versioning.errors import Integrity, NotFound
+from versioning.files import Files, missing_rows
 from versioning.ids import collection_id
-from versioning.manifests import FileRef, decode_rows, merge_tables, rows_of
-from versioning.objects import ManifestFiles
+from versioning.manifests import FileRef, merge_tables
 from versioning.records import VersionRecord
+from versioning.row_tables import rows_of
 from versioning.rows import AssetRef, Row
-from versioning.snapshots import Chunk, decode_snapshot, roots_of
+from versioning.snapshots import Chunk, Layers, apply_changes, decode_snapshot, leaf_of, roots_of
 
 __all__ = ["Files", "Version"]
-
-
-# Decoded chunks are remembered up to this many bytes a dataset: reading one again takes 3 ms otherwise.
-_REMEMBERED = 128 * 1024 * 1024
-
-
-def _nbytes(table: pa.Table) -> int:
-    return table.nbytes
-
-
-class Files:
-    """The manifest and snapshot files of one dataset, with the tables that were read last."""
-
-    def __init__(self, manifests: ManifestFiles, snapshots: ManifestFiles) -> None:
-        self.manifests = manifests
-        self.snapshots = snapshots
-        self._tables: LRUCache[tuple[bytes, tuple[str, ...] | None], pa.Table] = LRUCache(
-            _REMEMBERED, getsizeof=_nbytes
-        )
-        self._lock = Lock()
-
-    def table(self, ref: FileRef, columns: tuple[str, ...] | None) -> pa.Table:
-        """The table of a chunk file or a delta file, proven by its hash when it is first read."""
-        key = (ref.sha256, columns)
-        with self._lock:
-            table = self._tables.get(key)
-        if table is None:
-            table = decode_rows(self.manifests.get(ref), where=self.manifests.path(ref), columns=columns)
-            with self._lock, suppress(ValueError):  # a table larger than the cache is not remembered
-                self._tables[key] = table
-        return table
 
 
 class Version:
@@ -90,7 +57,7 @@ class Version:
         """The STAC collection id, ``landcover--v3``."""
         return collection_id(self.dataset, self.number)
 
-    @cached_property
+    @property
     def chunks(self) -> Sequence[Chunk]:
         """The version's chunks in the order of their ids, proven against the version's digest.
 
@@ -99,27 +66,50 @@ class Version:
         Integrity
             If a snapshot file is damaged, or does not add up to the digest.
         """
-        chunks: list[Chunk] = []
-        for entry in self.record.snapshot:
-            ref = FileRef(bytes.fromhex(entry.sha256), entry.size)
-            path = self._files.snapshots.path(ref)
-            chunks += decode_snapshot(self._files.snapshots.get(ref), where=path)
-        roots = roots_of(chunks)
-        root, content = parse_digest(self.record.root), parse_digest(self.record.content_root)
+        return self.layers.chunks
+
+    @cached_property
+    def layers(self) -> Layers:
+        """The chunks as the snapshot's files give them, proven like :attr:`chunks`."""
+        names = [self.record.root, self.record.content_root, *(entry.sha256 for entry in self.record.snapshot)]
+        layers = self._files.layers(names, self._read_layers)
         collection = self.record.collection
+        root, content = parse_digest(self.record.root), parse_digest(self.record.content_root)
         proven = (
-            roots.digest == root
-            and roots.content == content
-            and version_digest(root, collection) == self.record.digest
+            version_digest(root, collection) == self.record.digest
             and version_digest(content, collection, family="content") == self.record.content_digest
         )
         if not proven:
-            raise Integrity(
-                f"{self.pin} does not add up to its digest {self.record.digest}.",
-                hint=f"Run: stacpin verify {self.pin}",
-                kind="altered",
-            )
-        return tuple(chunks)
+            raise self._not_adding_up()
+        return layers
+
+    def _read_layers(self) -> Layers:
+        base: list[Chunk] = []
+        changes: list[tuple[Chunk, ...]] = []
+        for entry in self.record.snapshot:
+            ref = FileRef(bytes.fromhex(entry.sha256), entry.size)
+            path = self._files.snapshots.path(ref)
+            found = decode_snapshot(self._files.snapshots.get(ref), where=path, changes=entry.changes)
+            if entry.changes:
+                changes.append(tuple(found))
+            elif changes:
+                raise Integrity(f"{self.pin} lists {path} after changes of it.", hint="Restore it from a mirror.")
+            else:
+                base += found
+        chunks: Sequence[Chunk] = base
+        for change in changes:
+            chunks = apply_changes(chunks, change)
+        roots = roots_of(chunks)
+        if (roots.digest, roots.content) != (parse_digest(self.record.root), parse_digest(self.record.content_root)):
+            raise self._not_adding_up()
+        return Layers(tuple(base), tuple(changes), tuple(chunks))
+
+    def _not_adding_up(self) -> Integrity:
+        return Integrity(
+            f"{self.pin} does not add up to its digest {self.record.digest}.",
+            hint=f"Run: stacpin verify {self.pin}",
+            kind="altered",
+        )
 
     def table(self, chunk: Chunk, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of one chunk as Arrow, sorted by id; ``columns`` of :data:`versioning.manifests.ROW_SCHEMA`.
@@ -131,15 +121,26 @@ class Version:
         """
         merged = len(chunk.files) > 1
         wanted = None if columns is None else (*columns, "digest") if merged else tuple(columns)
-        tables = [self._files.table(ref, wanted) for ref in chunk.files]
-        table = merge_tables(tables, chunk.first_id, chunk.last_id)
+        table = merge_tables(self._files.tables(chunk, wanted), chunk.first_id, chunk.last_id)
         # One file alone is proven by its own hash, which the snapshot holds; a merge is proven by its rows.
-        if table.num_rows != chunk.rows or (merged and leaf_digest(table.column("digest").to_pylist()) != chunk.digest):
-            raise Integrity(
-                f"{self.pin}: the files of the chunk that begins at {chunk.first_id!r} do not give its rows.",
-                hint=f"Run: stacpin verify {self.pin}",
-                kind="altered",
-            )
+        if table.num_rows != chunk.rows or (merged and leaf_of(table, "digest") != chunk.digest):
+            raise missing_rows(self.pin, chunk)
+        return table
+
+    def light(self, chunk: Chunk) -> pa.Table:
+        """The rows of one chunk with what decides changes: :data:`versioning.manifests.LIGHT`, sorted by id.
+
+        It reads an eighth of the files. Both digests of every row are proven by the chunk's leaves, the rest by the
+        checksums of pages alone: against accidents, not against forgery.
+
+        Raises
+        ------
+        Integrity
+            If a file is damaged, or does not give the rows that the snapshot names.
+        """
+        table = self._files.light(chunk)
+        if leaf_of(table, "digest") != chunk.digest or leaf_of(table, "content_digest") != chunk.content_digest:
+            raise missing_rows(self.pin, chunk)
         return table
 
     def rows(self, chunks: Sequence[Chunk] | None = None) -> Iterator[Row]:

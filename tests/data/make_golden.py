@@ -22,9 +22,10 @@ from versioning.chunking import chunk_hash
 from versioning.commit import Notes, commit
 from versioning.dataset import Dataset
 from versioning.digests import digest_text, version_digest
-from versioning.manifests import DELTA_SCHEMA, FileRef, encode_rows, encode_table, table_of
+from versioning.manifests import DELTA_SCHEMA, FileRef, encode_rows, encode_table
 from versioning.objects import ObjectRef
 from versioning.records import ExpiryRecord, SnapshotFile, record_digest, time_text
+from versioning.row_tables import table_of
 from versioning.rows import Row, make_row
 from versioning.snapshots import Chunk, describe, encode_snapshots, roots_of
 

@@ -14,8 +14,9 @@ from version_helpers import SMALL_CHUNKS, SMALL_PAGES, item_of, memory_catalog, 
 from versioning import chunking, snapshots
 from versioning.chunking import CHUNKS, PAGES, Cut, chunk_hash, cut_rows, page_ends, page_hash
 from versioning.commit import commit
-from versioning.manifests import FileRef, encode_rows, table_of
+from versioning.manifests import FileRef, encode_rows
 from versioning.rewrite import rewrite
+from versioning.row_tables import table_of
 from versioning.rows import make_row
 from versioning.snapshots import Chunk, decode_snapshot, describe, encode_snapshots, roots_of
 

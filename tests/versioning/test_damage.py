@@ -18,8 +18,9 @@ from versioning.commit import commit
 from versioning.dataset import Dataset
 from versioning.digests import digest_text, version_digest
 from versioning.errors import Integrity, NotFound
-from versioning.manifests import DELTA_SCHEMA, ROW_SCHEMA, FileRef, decode_rows, encode_rows, encode_table, table_of
+from versioning.manifests import DELTA_SCHEMA, ROW_SCHEMA, FileRef, decode_rows, encode_rows, encode_table
 from versioning.records import SnapshotFile, VersionRecord, record_digest
+from versioning.row_tables import table_of
 from versioning.rows import Row, make_row
 from versioning.snapshots import Chunk, decode_snapshot, describe, encode_snapshots, roots_of
 from versioning.store import open_store
@@ -354,7 +355,7 @@ def test_extra_columns_and_other_encodings_are_fine():
     assert decode_snapshot(parquet(snapshot.append_column("later", pa.array([1]))), where="s") == [chunk]
 
 
-@pytest.mark.parametrize("name", [name for name in ROW_SCHEMA.names if name not in {"bbox", "geometry"}])
+@pytest.mark.parametrize("name", [name for name in ROW_SCHEMA.names if name not in {"bbox", "geometry", "reuse"}])
 def test_manifests_with_nulls_or_without_columns(name: str):
     table = table_of(rows_for("a", "b"))
     place = table.column_names.index(name)
@@ -495,7 +496,7 @@ def test_a_damaged_delta_is_named(store: Editable, dataset: Dataset):
 
 
 def test_tables_too_large_to_remember_are_read_all_the_same(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("versioning.version._REMEMBERED", 10)
+    monkeypatch.setattr("versioning.files._REMEMBERED", 10)
     files = Files(dataset.files.manifests, dataset.files.snapshots)
     version = Version(dataset.record(3), files)
     assert values_of(version) == values_of(version) == {"a": 2, "b": 0}

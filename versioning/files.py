@@ -1,0 +1,140 @@
+"""The manifest and snapshot files of one dataset, with what was read of them last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import TypeVar
+
+import pyarrow as pa
+from cachetools import LRUCache
+
+from versioning.errors import Integrity
+from versioning.manifests import FileRef, RowGroups, decode_light, decode_rows, light_of, merge_tables
+from versioning.objects import ManifestFiles
+from versioning.snapshots import Chunk, Layers
+
+__all__ = ["Files"]
+
+# Decoded tables are remembered up to this many bytes a dataset (reading a chunk again takes 3 ms), and as many of delta
+# files, which many chunks share.
+_REMEMBERED = 64 * 1024 * 1024
+# Lists of chunks of the versions that were used last: a writer that commits every few seconds reads none again.
+_LISTS = 8
+# What the small columns of a chunk take in a file: 120 to 150 bytes a row, and the footer. A guess that is too small
+# costs a second read.
+_TAIL_ROW = 160
+_TAIL = 16 * 1024
+_Thing = TypeVar("_Thing")
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What a cached table is of: a file, one of its row groups or all, some of its columns or all."""
+
+    sha256: bytes
+    group: int | None
+    columns: tuple[str, ...] | None
+
+
+def _nbytes(thing: pa.Table | RowGroups) -> int:
+    return thing.nbytes
+
+
+class Files:
+    """The files of one dataset. Everything it gives is proven, and the same for ever; safe in threads."""
+
+    def __init__(self, manifests: ManifestFiles, snapshots: ManifestFiles) -> None:
+        self.manifests = manifests
+        self.snapshots = snapshots
+        self._tables: LRUCache[_Key, pa.Table] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
+        self._deltas: LRUCache[bytes, RowGroups] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
+        self._lists: LRUCache[tuple[str, ...], Layers] = LRUCache(_LISTS)
+        self._lock = Lock()
+
+    def layers(self, names: Sequence[str], read: Callable[[], Layers]) -> Layers:
+        """The list of chunks that snapshot files of these names give, remembered."""
+        return self._remembered(self._lists, tuple(names), read)
+
+    def tables(self, chunk: Chunk, columns: tuple[str, ...] | None) -> list[pa.Table]:
+        """What each file of a chunk has of it: its rows in or around the chunk's range, with some columns or all.
+
+        Raises
+        ------
+        Integrity
+            If a file is missing or damaged.
+        """
+        base, *deltas = chunk.files
+        return [self._whole(base, columns), *(self._overlapping(ref, chunk, columns) for ref in deltas)]
+
+    def light(self, chunk: Chunk) -> pa.Table:
+        """The merged rows of a chunk with the columns :data:`versioning.manifests.LIGHT`; the caller proves its leaves.
+
+        Raises
+        ------
+        Integrity
+            If a file is missing or damaged.
+        """
+        tables = [self._light_base(chunk), *self.light_deltas(chunk)]
+        return merge_tables(tables, chunk.first_id, chunk.last_id)
+
+    def light_deltas(self, chunk: Chunk) -> list[pa.Table]:
+        """The light columns of what the delta files of a chunk have in or around its range."""
+        return [light_of(self._overlapping(ref, chunk, None)) for ref in chunk.files[1:]]
+
+    def _light_base(self, chunk: Chunk) -> pa.Table:
+        ref = chunk.files[0]
+        with self._lock:
+            whole = self._tables.get(_Key(ref.sha256, None, None))
+        if whole is not None:
+            return light_of(whole)
+        return self._remembered(self._tables, _Key(ref.sha256, -1, None), lambda: self._read_light(ref, chunk.rows))
+
+    def _read_light(self, ref: FileRef, rows: int) -> pa.Table:
+        where = self.manifests.path(ref)
+        start = max(0, ref.size - _TAIL - rows * _TAIL_ROW)
+        for _ in range(3):
+            found = decode_light(self.manifests.tail(ref, start), start, ref.size, where=where)
+            if isinstance(found, pa.Table):
+                return found
+            if found == 0:
+                break
+            start = found
+        return light_of(decode_rows(self.manifests.get(ref), where=where))
+
+    def _whole(self, ref: FileRef, columns: tuple[str, ...] | None) -> pa.Table:
+        def read() -> pa.Table:
+            return decode_rows(self.manifests.get(ref), where=self.manifests.path(ref), columns=columns)
+
+        return self._remembered(self._tables, _Key(ref.sha256, None, columns), read)
+
+    def _overlapping(self, ref: FileRef, chunk: Chunk, columns: tuple[str, ...] | None) -> pa.Table:
+        where = self.manifests.path(ref)
+        groups = self._remembered(self._deltas, ref.sha256, lambda: RowGroups(self.manifests.get(ref), where=where))
+        found: list[pa.Table] = []
+        for each in groups.overlapping(chunk.first_id, chunk.last_id):
+            key = _Key(ref.sha256, each, columns)
+            found.append(self._remembered(self._tables, key, partial(groups.read, each, columns)))
+        # A file that has nothing in the range is there for no reason, and does no harm.
+        return pa.concat_tables(found) if found else groups.read(0, columns).slice(0, 0)
+
+    def _remembered(self, cache: LRUCache, key: object, read: Callable[[], _Thing]) -> _Thing:
+        with self._lock:
+            thing = cache.get(key)
+        if thing is None:
+            thing = read()
+            with self._lock, suppress(ValueError):  # what is larger than the cache is not remembered
+                cache[key] = thing
+        return thing
+
+
+def missing_rows(pin: str, chunk: Chunk) -> Integrity:
+    """The error for files that do not give the rows that a snapshot names."""
+    return Integrity(
+        f"{pin}: the files of the chunk that begins at {chunk.first_id!r} do not give its rows.",
+        hint=f"Run: stacpin verify {pin}",
+        kind="altered",
+    )
