@@ -1,0 +1,301 @@
+"""Parquet files are measured before they are decoded: 2 kB can expand to gigabytes.
+
+The footer is the writer's word, so nothing here believes its sizes. The header of every page is read instead, which is
+what the decoder allocates by; dictionaries, whose one long value may be repeated a million times by a few bytes of
+indices, are counted by their values. Source of the layout: https://parquet.apache.org/docs/file-format/ and
+``PageHeader`` in https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
+"""
+
+# pyarrow makes the functions of pyarrow.compute at run time, so a type checker cannot see them.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import io
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from versioning.errors import Integrity
+
+__all__ = ["ColumnSize", "ParquetSize", "check_parquet", "expanded_bytes", "measure_parquet"]
+
+# A chunk of 4,096 items of 3 kB takes 20 MB. What our writer makes of long items is larger, and so is its file.
+_LEAST_ALLOWED = 1 << 30
+_RATIO = 100
+_FOOTER = 64 * 1024 * 1024
+_DEPTH = 8
+_DICTIONARY = frozenset({2, 8})  # PLAIN_DICTIONARY, RLE_DICTIONARY
+_DELTA_BYTE_ARRAY = 7
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_LEVELS = 4  # two levels of two bytes each, for every value
+
+Buffer = bytes | mmap.mmap
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSize:
+    """One column, in bytes: ``pages`` is what its pages unpack to, ``decoded`` what its values take at most.
+
+    ``dictionary`` says whether a part of ``decoded`` is only a bound, which :func:`expanded_bytes` can make exact;
+    ``longest`` bounds the bytes of one row on average, in the page where that is most.
+    """
+
+    path: str
+    pages: int
+    largest_page: int
+    decoded: int
+    dictionary: bool
+    longest: float
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetSize:
+    """What decoding a file takes, column by column."""
+
+    columns: tuple[ColumnSize, ...]
+
+    @property
+    def decoded(self) -> int:
+        """The bytes that all columns take at most."""
+        return sum(column.decoded for column in self.columns)
+
+
+def check_parquet(data: bytes, *, where: str) -> None:
+    """Refuse the bytes of a manifest or snapshot that would take far more memory than their size lets expect.
+
+    Allowed is 1 GiB, or 100 times the size of the file if that is more (zstd makes ours 6 times smaller).
+
+    Raises
+    ------
+    Integrity
+        With kind ``too-large`` if they expand too far, ``altered`` if they are no Parquet.
+    """
+    allowed = max(_LEAST_ALLOWED, _RATIO * len(data))
+    try:
+        size = measure_parquet(data)
+        total = size.decoded
+        if total > allowed:
+            total = _exactly(data, size, allowed)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Integrity(
+            f"{where} is not a Parquet file that can be read: {str(error)[:200]}.",
+            hint="Restore it from a mirror.",
+            kind="altered",
+        ) from error
+    if total > allowed:
+        raise Integrity(
+            f"{where} is refused: its {len(data)} bytes expand to {total} or more, and {allowed} are allowed.",
+            hint="No writer of catalogs makes such a file; do not trust where it comes from.",
+            kind="too-large",
+        )
+
+
+def measure_parquet(source: bytes | Path) -> ParquetSize:
+    """Read the footer and the header of every page of a Parquet file.
+
+    Raises
+    ------
+    ValueError
+        If they are damaged. Arrow's own errors pass through.
+    """
+    if isinstance(source, bytes):
+        return _measure(source, pq.ParquetFile(io.BytesIO(_with_footer(source))))
+    with source.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        _with_footer(data)
+        with pq.ParquetFile(source) as file:
+            return _measure(data, file)
+
+
+def expanded_bytes(array: pa.Array | pa.ChunkedArray) -> int:
+    """The bytes that the dictionaries within an array take when every value is written out."""
+    if isinstance(array, pa.ChunkedArray):
+        return sum(expanded_bytes(chunk) for chunk in array.chunks)
+    if pa.types.is_dictionary(array.type):
+        if not _has_length(array.type.value_type):
+            return 0
+        lengths = pc.binary_length(array.dictionary)
+        return pc.sum(lengths.cast(pa.int64()).take(array.indices)).as_py() or 0
+    if pa.types.is_struct(array.type):
+        return sum(expanded_bytes(array.field(index)) for index in range(array.type.num_fields))
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        return expanded_bytes(array.flatten())
+    return 0
+
+
+def _has_length(kind: pa.DataType) -> bool:
+    return any(check(kind) for check in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string))
+
+
+def _with_footer(data: Buffer) -> Buffer:
+    size = len(data)
+    if size < 12 or data[size - 4 : size] != b"PAR1":  # noqa: PLR2004 - two magic words and a length
+        raise ValueError("it does not end as Parquet does")
+    footer = int.from_bytes(data[size - 8 : size - 4], "little")
+    if footer > min(_FOOTER, size - 8):
+        raise ValueError(f"its footer is said to have {footer} bytes")
+    return data
+
+
+def _measure(data: Buffer, file: pq.ParquetFile) -> ParquetSize:
+    metadata = file.metadata
+    widths = [_width(file.schema.column(index)) for index in range(metadata.num_columns)]
+    columns = [
+        _column(data, metadata.row_group(group).column(index), widths[index])
+        for group in range(metadata.num_row_groups)
+        for index in range(metadata.num_columns)
+    ]
+    return ParquetSize(tuple(columns))
+
+
+def _width(column: pq.ColumnSchema) -> int:
+    """The bytes of each value, 0 where they differ."""
+    kind = column.physical_type
+    return max(1, column.length) if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(kind, 0)
+
+
+def _column(data: Buffer, chunk: pq.ColumnChunkMetaData, width: int) -> ColumnSize:
+    pages = largest = decoded = dictionary = 0
+    longest, bounded = 0.0, False
+    for page in _pages(data, chunk):
+        pages += page.unpacked
+        largest = max(largest, page.unpacked)
+        if page.encoding is None:
+            dictionary = page.unpacked
+            continue
+        if width:
+            own = page.values * width
+        elif page.encoding in _DICTIONARY:
+            own, bounded = page.unpacked + page.values * dictionary, True
+        elif page.encoding == _DELTA_BYTE_ARRAY:
+            # Each value may repeat all of the one before it.
+            own = page.values * page.unpacked
+        else:
+            own = page.unpacked
+        if not (bounded and page.encoding in _DICTIONARY) and page.values:
+            longest = max(longest, own / page.values)
+        decoded += own + page.values * _LEVELS
+    return ColumnSize(chunk.path_in_schema, pages, largest, decoded + dictionary, bounded, longest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page: its bytes when unpacked, its values, and how they are encoded (None for a dictionary)."""
+
+    unpacked: int
+    values: int
+    encoding: int | None
+
+
+def _pages(data: Buffer, chunk: pq.ColumnChunkMetaData) -> Iterator[_Page]:
+    """The pages that a decoder reads of a column: until they have the values that the footer tells."""
+    wanted = chunk.num_values
+    start = chunk.data_page_offset
+    if chunk.has_dictionary_page and 0 < (chunk.dictionary_page_offset or 0) < start:
+        start = chunk.dictionary_page_offset
+    end = min(start + chunk.total_compressed_size, len(data))
+    if start < 0 or wanted < 0:
+        raise ValueError("a column begins before the file")
+    position, seen = start, 0
+    while seen < wanted and position < end:
+        header, position = _struct(data, position, 0)
+        unpacked, packed = header.get(2), header.get(3)
+        if not isinstance(unpacked, int) or not isinstance(packed, int) or unpacked < 0 or packed < 0:
+            raise ValueError(f"the page at {position} has no size")
+        position += packed
+        found = header.get(5) or header.get(8)
+        if isinstance(found, dict):
+            values, encoding = found.get(1, 0), found.get(2 if 5 in header else 4, 0)  # noqa: PLR2004 - field ids
+            if not isinstance(values, int) or not isinstance(encoding, int) or values < 0:
+                raise ValueError(f"the page at {position} has no count")
+            seen += values
+            yield _Page(unpacked, values, encoding)
+        elif 7 in header:  # noqa: PLR2004 - a dictionary page
+            yield _Page(unpacked, 0, None)
+
+
+def _exactly(data: bytes, size: ParquetSize, allowed: int) -> int:
+    """The decoded size with dictionaries counted by their values; only if everything else is within bounds."""
+    paths = sorted({column.path for column in size.columns if column.dictionary})
+    certain = sum(column.pages if column.dictionary else column.decoded for column in size.columns)
+    if certain > allowed or not paths:
+        return size.decoded
+    total = certain
+    file = pq.ParquetFile(io.BytesIO(data), read_dictionary=paths)
+    for batch in file.iter_batches(1024, columns=paths, use_threads=False):
+        total += sum(expanded_bytes(column) for column in batch.columns)
+        if total > allowed:
+            break
+    return total
+
+
+# -- Thrift's compact protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+Fields = dict[int, "int | Fields | None"]
+
+
+def _struct(data: Buffer, position: int, depth: int) -> tuple[Fields, int]:
+    """The integers and structs of a struct by their field numbers; everything else is skipped."""
+    if depth > _DEPTH:
+        raise ValueError(f"the page header at {position} is nested too deeply")
+    fields: Fields = {}
+    number = 0
+    while True:
+        head = _byte(data, position)
+        position += 1
+        if head == 0:
+            return fields, position
+        kind, delta = head & 15, head >> 4
+        if delta:
+            number += delta
+        else:
+            number, position = _zigzag(data, position)
+        fields[number], position = _value(data, position, kind, depth)
+
+
+def _value(data: Buffer, position: int, kind: int, depth: int) -> tuple[int | Fields | None, int]:
+    if kind in (_TRUE, _FALSE):
+        return kind, position
+    if kind == _BYTE:
+        return _byte(data, position), position + 1
+    if kind < _DOUBLE:
+        return _zigzag(data, position)
+    if kind == _DOUBLE:
+        return None, position + 8
+    if kind == _BINARY:
+        length, position = _varint(data, position)
+        return None, position + length
+    if kind == _STRUCT:
+        return _struct(data, position, depth + 1)
+    # No page header has lists, sets or maps.
+    raise ValueError(f"the page header at {position} has a value of kind {kind}")
+
+
+def _byte(data: Buffer, position: int) -> int:
+    if position >= len(data):
+        raise ValueError("a page header is cut off")
+    return data[position]
+
+
+def _varint(data: Buffer, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = _byte(data, position)
+        position += 1
+        value |= (byte & 127) << shift
+        if byte < 128:  # noqa: PLR2004 - the bit that says that more follows
+            return value, position
+        shift += 7
+        if shift > 63:  # noqa: PLR2004 - the bits of the largest number
+            raise ValueError(f"the page header at {position} has an endless number")
+
+
+def _zigzag(data: Buffer, position: int) -> tuple[int, int]:
+    value, position = _varint(data, position)
+    return (value >> 1) ^ -(value & 1), position
