@@ -6,25 +6,21 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ingest.listing import Listing, found_files
+from ingest.patterns import PathPattern
 from ingest.recipe import Layer, Recipe
 from versioning.canonical import loads
 from versioning.errors import InvalidInput
 from versioning.ids import check_item_id
 
-__all__ = ["SourceAsset", "SourceItem", "find_items"]
+__all__ = ["SourceAsset", "SourceItem", "all_patterns", "find_items"]
 
-# Files that belong to another file of the same stem, which brings them along.
-_COMPANIONS = {
-    "raster": (".aux.xml", ".ovr", ".msk", ".hdr", ".prj", ".tfw", ".tifw", ".wld", ".jgw", ".xml", ".json", ".txt"),
-    "labels": (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".xml", ".qmd", ".gpkg-wal", ".gpkg-shm"),
-    "file": (),
-}
 _FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _TIMES = ("datetime", "start_datetime", "end_datetime")
@@ -32,13 +28,22 @@ _TIMES = ("datetime", "start_datetime", "end_datetime")
 
 @dataclass(frozen=True, slots=True)
 class SourceAsset:
-    """One file that becomes one asset. ``fields`` fill the templates of its layer."""
+    """One file that becomes one asset.
+
+    Attributes
+    ----------
+    fields
+        What fills the templates of its layer.
+    state
+        The file and what lies beside it as the listing saw them, see `Listing.state`; empty where nobody looked.
+    """
 
     key: str
     path: Path
     layer: str
     settings: Layer
     fields: dict[str, str]
+    state: str = ""
 
     def fill(self, template: str) -> str:
         """A template of the layer, filled for this file."""
@@ -55,7 +60,7 @@ class SourceItem:
     assets: dict[str, SourceAsset] = field(default_factory=dict)
 
 
-def find_items(recipe: Recipe, folder: Path) -> list[SourceItem]:
+def find_items(recipe: Recipe, folder: Path, *, listing: Listing | None = None) -> list[SourceItem]:
     """The items of a recipe, sorted by id.
 
     Parameters
@@ -64,31 +69,37 @@ def find_items(recipe: Recipe, folder: Path) -> list[SourceItem]:
         What to look for.
     folder
         Where the recipe lies; its globs start there.
+    listing
+        What lies there, if somebody has looked already; of the same folder and globs.
 
     Raises
     ------
     InvalidInput
-        If a layer finds no file, a template cannot be filled, an item has no time, or two files want the same place.
+        If a layer finds no file, a link leads where no file may come from, a pattern takes too long, a
+        template cannot be filled, an item has no time, or two files want the same place.
     """
     items: dict[str, SourceItem] = {}
+    listing = listing or Listing(folder, all_patterns(recipe))
     for name, layer in recipe.layers.items():
         table = _metadata(folder / layer.metadata) if layer.metadata else {}
-        files = list(_files(layer, folder))
+        files = [Path(each) for each in found_files(listing, layer.kind, layer.sources)]
         if not files and not layer.optional:
             raise InvalidInput(
                 f"layer {name!r}: no file matches {', '.join(layer.sources)} in {folder}.",
                 hint="Mend the pattern, or write 'optional: true' if the layer may be empty.",
             )
         stems = Counter(path.stem for path in files)
+        pattern = PathPattern(layer.pattern, layer=name, files=len(files)) if layer.pattern is not None else None
+        times: dict[tuple[Any, ...], dict[str, Any]] = {}
         described = False
         for path in files:
-            fields = _fields(path, folder, name, layer)
-            item_id = _item_id(_fill("{stem}" if layer.item is None else layer.item, fields, path), path)
+            fields = _fields(path, folder, name, pattern)
+            item_id = _item_id(path.stem if layer.item is None else _fill(layer.item, fields, path), path)
             key = _asset_key(layer, fields, path, shared=layer.item is None and stems[path.stem] > 1)
             described = described or item_id in table
-            properties = _properties(layer, fields, path, table.get(item_id, {}))
+            properties = _properties(layer, fields, path, table.get(item_id, {}), times)
             item = items.setdefault(item_id, SourceItem(item_id, name, properties))
-            _add(item, SourceAsset(key, path, name, layer, fields), properties)
+            _add(item, SourceAsset(key, path, name, layer, fields, listing.state(str(path))), properties)
         if table and files and not described:
             ids = f"{min(table)!r} against {min(items)!r}"
             raise InvalidInput(
@@ -98,43 +109,23 @@ def find_items(recipe: Recipe, folder: Path) -> list[SourceItem]:
     return [items[item_id] for item_id in sorted(items)]
 
 
-def _files(layer: Layer, folder: Path) -> Iterator[Path]:
-    # By folder and name: two globs may lead to one folder in two ways, but two links to one file are two sources.
-    seen: set[tuple[Path, str]] = set()
-    for pattern in layer.sources:
-        glob = Path(pattern)
-        base, relative = (Path(glob.anchor), glob.relative_to(glob.anchor)) if glob.is_absolute() else (folder, glob)
-        try:
-            found = sorted(base.glob(str(relative)))
-        except (ValueError, NotImplementedError, IndexError) as error:  # IndexError is Python 3.11's for "." and ""
-            raise InvalidInput(
-                f"{pattern!r} is not a glob pattern of files: {error}.", hint="Write it like imagery/*.tif or **/*.tif."
-            ) from error
-        for path in found:
-            companion = path.name.lower().endswith(_COMPANIONS[layer.kind])
-            if companion or path.name.startswith(".") or not path.is_file():
-                continue
-            place = (path.parent.resolve(), path.name)
-            if place not in seen:
-                seen.add(place)
-                yield path
+def all_patterns(recipe: Recipe) -> list[str]:
+    """The globs of all layers: together they say where links may lead."""
+    return [pattern for layer in recipe.layers.values() for pattern in layer.sources]
 
 
-def _fields(path: Path, folder: Path, name: str, layer: Layer) -> dict[str, str]:
+def _fields(path: Path, folder: Path, name: str, pattern: PathPattern | None) -> dict[str, str]:
     fields = {"stem": path.stem, "parent": path.parent.name, "layer": name}
-    if layer.pattern is None:
+    if pattern is None:
         return fields
     below = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
-    match = re.search(f"(?:{layer.pattern})$", below)
-    if match is None:
-        raise InvalidInput(
-            f"{path}: its path {below!r} does not match the pattern {layer.pattern!r} of layer {name!r}.",
-            hint="Mend the pattern, or narrow 'sources'.",
-        )
-    return fields | {group: value for group, value in match.groupdict().items() if value is not None}
+    return fields | pattern.groups(below, path)
 
 
 def _fill(template: str, fields: Mapping[str, str], path: Path) -> str:
+    if "{" not in template:
+        return template
+
     def value(match: re.Match[str]) -> str:
         if match[1] not in fields:
             raise InvalidInput(
@@ -167,12 +158,24 @@ def _asset_key(layer: Layer, fields: Mapping[str, str], path: Path, *, shared: b
     return key
 
 
-def _properties(layer: Layer, fields: Mapping[str, str], path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+def _properties(
+    layer: Layer,
+    fields: Mapping[str, str],
+    path: Path,
+    table: Mapping[str, Any],
+    times: dict[tuple[Any, ...], dict[str, Any]],
+) -> dict[str, Any]:
     values: dict[str, Any] = dict(layer.properties)
     values |= {name: getattr(layer, name) for name in _TIMES if getattr(layer, name) is not None}
     filled = {name: _value(value, fields, path) for name, value in values.items()}
     filled |= table
-    return filled | _times(filled, path)
+    # Most files of a layer have the same times: reading one takes as long as all else that is done for a file here.
+    said = tuple(filled.get(name) for name in _TIMES)
+    if not all(isinstance(each, str | None) for each in said):
+        return filled | _times(filled, path)
+    if said not in times:
+        times[said] = _times(filled, path)
+    return filled | times[said]
 
 
 def _value(value: Any, fields: Mapping[str, str], path: Path) -> Any:

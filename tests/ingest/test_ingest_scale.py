@@ -35,8 +35,8 @@ def test_five_hundred_small_rasters(project: Project, capsys: pytest.CaptureFixt
 
 def test_thirty_thousand_files_are_found_in_seconds(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counting stems once for each file took 12 s, and the square of their number."""
-    paths = [project.folder / f"tile-{number}.tif" for number in range(30_000)]
-    monkeypatch.setattr("ingest.sources._files", lambda *_: iter(paths))
+    paths = [str(project.folder / f"tile-{number}.tif") for number in range(30_000)]
+    monkeypatch.setattr("ingest.sources.found_files", lambda *_: iter(paths))
     recipe = project.recipe()
     start = time.perf_counter()
     assert len(find_items(recipe, project.folder)) == 30_000

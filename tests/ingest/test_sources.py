@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from ingest_samples import DAY, LABELS, RASTERS, Project, copied, features, pixels, write_geojson, write_raster
 
+from ingest.listing import Listing, restate
 from ingest.sources import find_items
 from loaders import open as open_pin
-from versioning.errors import InvalidInput
+from versioning.errors import InvalidInput, StorageUnavailable
 
 
 def touch(project: Project, *names: str) -> None:
@@ -151,15 +152,105 @@ def test_an_empty_key_is_refused(project: Project) -> None:
     assert "a.tif" in refused(project, asset="").message
 
 
-def test_linked_rasters_are_read(project: Project, tmp_path: Path) -> None:
+def test_linked_rasters_are_read(project: Project) -> None:
     """As DVC and git-annex lay them out."""
-    real = write_raster(tmp_path / "store" / "0a1b2c.tif")
+    real = write_raster(project.folder / ".annex" / "0a1b2c.tif")
     (project.folder / "a.tif").symlink_to(real)
     project.recipe()
     assert project.must_ingest().item("a")["assets"]["scenes"]["pin:digest"].startswith("r1:")
     real.unlink()
     with pytest.raises(InvalidInput, match="no file matches"):
         project.ingest()
+
+
+@pytest.mark.parametrize("kind", ["raster", "file"])
+@pytest.mark.parametrize(
+    ("link", "target", "glob"),
+    [
+        ("in/a.tif", "out/a.tif", "in/*.tif"),
+        ("in/deep", "out", "in/*/*.tif"),
+        ("in/deep", "out", "in/*/a.tif"),
+        ("in/x/deep", "out", "in/*/deep/*.tif"),
+    ],
+)
+def test_links_that_lead_outside_are_refused(
+    project: Project, tmp_path: Path, kind: str, link: str, target: str, glob: str
+) -> None:
+    """A folder of imagery that somebody sent must not bring the receiver's own files into a catalog."""
+    write_raster(tmp_path / "out" / "a.tif")
+    (project.folder / link).parent.mkdir(parents=True)
+    (project.folder / link).symlink_to(tmp_path / target)
+    layer = {"kind": kind, "sources": glob, "datetime": DAY}
+    with pytest.raises(InvalidInput, match="is a link to") as caught:
+        find_items(project.recipe({"scenes": layer}), project.folder)
+    assert caught.value.kind == "link-outside"
+    assert "'sources'" in str(caught.value.hint)
+    # The way out that it names: the recipe says that files may come from there.
+    more = layer | {"sources": [glob, str(tmp_path / "out" / "none*.tif")]}
+    assert len(find_items(project.recipe({"scenes": more}), project.folder)) == 1
+
+
+def test_a_linked_folder_that_the_recipe_names_is_the_users_wish(project: Project, tmp_path: Path) -> None:
+    write_raster(tmp_path / "out" / "deep" / "a.tif")
+    (project.folder / "data").symlink_to(tmp_path / "out")
+    assert found(project, sources="data/*/*.tif") == {"a": ["scenes"]}
+    assert found(project, sources="data/deep/a.tif") == {"a": ["scenes"]}
+
+
+def test_recursive_globs_enter_no_linked_folder(project: Project) -> None:
+    touch(project, "x/a.tif")
+    (project.folder / "x" / "loop").symlink_to(project.folder)
+    (project.folder / "again").symlink_to(project.folder / "x")
+    assert found(project, sources="**/*.tif") == {"a": ["scenes"]}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*.tif", "**/*.tif", "s?/*.tif", "s[12]/**/*.tif", "*/x/../*.tif", "./s1/a.tif", "**", "s1//*.tif", "*"]
+)
+def test_globs_mean_what_they_mean_in_python(project: Project, pattern: str) -> None:
+    touch(project, "a.tif", "s1/a.tif", "s1/x/b.tif", "s2/x/y/c.tif", "s3/d.tif", "s4.tif/e.tif", "S1/f.tif")
+    seen = Listing(project.folder, [pattern]).glob(pattern)
+    assert seen == [str(path) for path in sorted(project.folder.glob(pattern)) if path.is_file()]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_is_no_empty_folder(project: Project) -> None:
+    touch(project, "a.tif", "s1/b.tif")
+    (project.folder / "s1").chmod(0)
+    with pytest.raises(StorageUnavailable, match="s1 cannot be read"):
+        found(project, sources="**/*.tif")
+
+
+def test_a_pattern_that_would_take_for_ever(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.patterns._SECONDS", 0.2)
+    touch(project, "a" * 60 + "b.tif")
+    error = refused(project, pattern=r"(a|aa)+x\.tif")
+    assert error.kind == "slow-pattern"
+    assert "(a|aa)+x" in error.message
+
+
+def test_the_state_of_a_file_is_all_that_lies_beside_it(project: Project) -> None:
+    def state(name: str = "a.tif") -> str:
+        return Listing(project.folder, []).state(str(project.folder / name))
+
+    touch(project, "a.tif", "a-b.tif", "b.tif")
+    first = state()
+    touch(project, "ab.tif", "a-b.tif.msk", "aa.hdr")
+    assert state() == first == restate(str(project.folder / "a.tif"), first)
+    for name in ("a.tif.msk", "a.hdr", "A.PRJ"):
+        touch(project, name)
+        assert state() != first
+        (project.folder / name).unlink()
+    assert state() == first
+    other = project.folder / "b.tif"
+    times = (project.folder / "a.tif").stat().st_mtime_ns
+    os.utime(project.folder / "a.tif", ns=(times, times))
+    assert state() != first, "the same size and time of writing, but not the same time of change"
+    (project.folder / "link.tif").symlink_to(other)
+    linked = state("link.tif")
+    touch(project, "b.tif.msk")
+    assert state("link.tif") != linked
+    assert state("none.tif") == restate(str(project.folder / "none.tif"), state("none.tif"))
 
 
 def test_linked_labels_are_refused_with_the_way_out(project: Project, tmp_path: Path) -> None:
