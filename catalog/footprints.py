@@ -256,10 +256,11 @@ def _bent(points: list[tuple[float, float]], first: int, last: int) -> list[tupl
     start, end = points[first], points[last]
     chord = shapely.LineString([start, end])
     tolerance = max(_BEND * chord.length, _GRID)
-    for index in range(first + 1, last):
-        if chord.distance(shapely.Point(points[index])) > tolerance:
-            middle = (first + last) // 2
-            return _bent(points, first, middle) + _bent(points, middle, last)
+    between = points[first + 1 : last]
+    # All points in one call: one by one they took 2.7 ms of the 3.3 ms that a footprint took.
+    if between and (shapely.distance(chord, shapely.points(between)) > tolerance).any():
+        middle = (first + last) // 2
+        return _bent(points, first, middle) + _bent(points, middle, last)
     return [points[first]]
 
 

@@ -2,12 +2,17 @@
 
 The core schemas come with pystac and that of our own extension with this package; others are taken from a folder that
 the caller names. A schema that is nowhere at hand is reported as not checked, and never fetched.
+
+Where jsonschema-rs is installed it is asked first (35 µs an item against 2 ms). It only ever says that a document is
+valid: what it does not accept, and every schema that refers to one that is not at hand, goes to jsonschema, which finds
+the words. So a difference between the two costs time, not errors, unless jsonschema-rs accepts too much; tests hold
+that against jsonschema.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +37,7 @@ _CORE = {
 }
 # The references that could not be followed for the document at hand; validators are shared between threads.
 _missing: ContextVar[set[str]] = ContextVar("missing")
+_DRAFT7 = "http://json-schema.org/draft-07/schema"
 _MAX_ERRORS = 20
 _LONGEST = 300
 
@@ -119,6 +125,9 @@ def _against(names: list[str], plain: dict[str, Any], schema_dir: Path | None, u
         if validator is None:
             unchecked.add(uri)
             continue
+        accepts = _fast_validator(uri, schema_dir)
+        if accepts is not None and accepts(plain):
+            continue
         errors += [f"{_explain(error)} ({uri})" for error in islice(validator.iter_errors(plain), _MAX_ERRORS)]
     return Validation(tuple(errors), tuple(sorted(unchecked)))
 
@@ -133,6 +142,36 @@ def _validator(uri: str, schema_dir: Path | None) -> Validator | None:
         return None
     schema = schemas[uri]
     return validator_for(schema, default=Draft7Validator)(schema, registry=_registry(schema_dir))
+
+
+@lru_cache(maxsize=256)
+def _fast_validator(uri: str, schema_dir: Path | None) -> Callable[[dict[str, Any]], bool] | None:
+    """Whether a document satisfies a schema, by jsonschema-rs; None where it cannot say."""
+    try:
+        import jsonschema_rs
+    except ImportError:
+        return None
+    schemas = _schemas(schema_dir)
+    if schemas[uri].get("$schema", _DRAFT7).rstrip("#") != _DRAFT7:
+        return None
+
+    def at_hand(reference: str) -> Any:
+        # What is missing allows everything, and is to be noted for each document: jsonschema does that.
+        return schemas[reference.rstrip("#")]
+
+    try:
+        # Like jsonschema, which takes formats for annotations unless it is told otherwise.
+        validator = jsonschema_rs.Draft7Validator(schemas[uri], retriever=at_hand, validate_formats=False)
+    except (ValueError, jsonschema_rs.ReferencingError):
+        return None
+
+    def accepts(document: dict[str, Any]) -> bool:
+        try:
+            return validator.is_valid(document)
+        except ValueError:  # what is no JSON: NaN, tuples, integers beyond 64 bits
+            return False
+
+    return accepts
 
 
 @lru_cache(maxsize=16)
