@@ -1,77 +1,165 @@
-"""Records on a local disk: a file that appears whole or not at all, and stays after a power cut.
+"""Files on a local disk that appear whole or not at all, and stay after a power cut.
 
 obstore never fsyncs, so a power cut could leave an empty ``versions/N.json`` that blocks its number. Records are
 written here instead: a temporary file, fsync, ``link`` (which fails if the name exists), fsync of the folder. What the
 record names is made durable first, by one ``syncfs`` (1.5 s after 3 GB; fsync of each file takes many times that).
+
+Where a system is not Linux: without ``syncfs`` each file is fsynced when it is written (:meth:`Disk.settle`); macOS
+flushes a drive's own cache only for ``F_FULLFSYNC``; Windows has no fsync of folders, and its rename refuses to replace
+by itself. Only Linux is tested.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
 import sys
+import weakref
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
-__all__ = ["create_file", "sync_tree"]
+__all__ = ["Disk", "make_folders"]
+
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
-def create_file(path: Path, data: bytes) -> bool:
-    """Write ``data`` to ``path`` unless it exists; True if it was written, and then it is on disk.
+class Disk:
+    """Makes durable what is written below one folder, which must exist.
 
-    Raises
-    ------
-    OSError
-        If the folder cannot be written to, or its file system has neither hard links nor exclusive renames.
+    Linux tells of pages that it could not write only to descriptors that were open by then, and once: so the folder is
+    kept open from the first write on (:meth:`begin`), and after such an error every further :meth:`sync` fails.
     """
-    _make_folders(path.parent)
-    # obstore's listings hide names that end in '#' and digits, so nobody takes the temporary file for a record.
-    temporary = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            _rename_exclusively(temporary, path)
-        except FileExistsError:
-            return False
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
 
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._clean = False
+        self._failed: OSError | None = None
+        self._proven: set[Path] = set()  # folders whose own names are on disk
+        self._descriptor: int | None = None
+        self._lock = Lock()
 
-def sync_tree(root: Path) -> None:
-    """Make everything written below ``root`` so far durable."""
-    sync = _syncfs()
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        if sync is None or sync(descriptor) != 0:
-            os.sync()
-    finally:
-        os.close(descriptor)
+    def __reduce__(self) -> tuple[type[Disk], tuple[Path]]:
+        return Disk, (self._root,)
 
+    def begin(self) -> None:
+        """Something is about to be written below the folder."""
+        with self._lock:
+            if self._descriptor is None and (opened := _open_folder(self._root)) is not None:
+                self._descriptor = opened
+                weakref.finalize(self, os.close, opened)
 
-def _rename_exclusively(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # No hard links here (exFAT, some network file systems): rename that refuses to replace, where there is one.
-        rename = _renameat2()
-        if rename is None:
-            raise
-        at_fdcwd, no_replace = -100, 1
-        if rename(at_fdcwd, os.fsencode(source), at_fdcwd, os.fsencode(target), no_replace) != 0:
+    def touched(self) -> None:
+        """Something below the folder has just been read or written: what it is may not be on disk yet."""
+        self._clean = False
+
+    def sync(self) -> None:
+        """Make everything that was written below the folder so far durable, by whichever process.
+
+        Does nothing if this process has neither read nor written anything but records since the last time: a record is
+        durable by itself. Many records in a row cost one ``syncfs``.
+
+        Raises
+        ------
+        OSError
+            If the system could not write something. Then what was written since the start must not be believed.
+        """
+        if self._failed is not None:
+            raise OSError(self._failed.errno, self._failed.strerror, str(self._root))
+        if self._clean:
+            return
+        self.begin()
+        self._clean = True  # before, not after: what is written meanwhile makes it unclean again
+        sync = _syncfs()
+        if sync is None or self._descriptor is None:
+            _sync_all()
+        elif sync(self._descriptor) != 0:
             code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(target)) from None
+            if code not in _UNSUPPORTED:
+                self._clean = False
+                self._failed = OSError(code, os.strerror(code), str(self._root))
+                raise self._failed
+            _sync_all()
+
+    def settle(self, path: Path) -> None:
+        """After a file was written or found: make it durable by itself where the system has no ``syncfs``."""
+        self.touched()
+        if _syncfs() is not None:
+            return
+        # Windows flushes only what is open for writing.
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) if os.name == "nt" else os.O_RDONLY)
+        try:
+            _fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        folder = path.parent
+        while True:
+            _sync_folder(folder)
+            if folder in {self._root, folder.parent}:
+                return
+            folder = folder.parent
+
+    def create(self, path: Path, data: bytes) -> bool:
+        """Write ``data`` to ``path`` unless it exists; True if it was written, and then it is on disk.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written to, or its file system has neither hard links nor exclusive renames.
+        """
+        temporary = self._temporary(path, (data,))
+        try:
+            try:
+                _rename_exclusively(temporary, path)
+            except FileExistsError:
+                self.touched()
+                return False
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def replace(self, path: Path, blocks: Iterable[bytes]) -> None:
+        """Write ``blocks`` to ``path``: after a power cut it has the old bytes or the new ones, never fewer."""
+        temporary = self._temporary(path, blocks)
+        try:
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+    def _temporary(self, path: Path, blocks: Iterable[bytes]) -> Path:
+        """A file beside ``path`` that holds ``blocks`` and is on disk; none if that fails."""
+        self.begin()
+        self._prove_folder(path.parent)
+        # obstore's listings hide names that end in '#' and digits, so nobody takes the temporary file for a record.
+        temporary = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
+        try:
+            with temporary.open("xb") as file:
+                for block in blocks:
+                    file.write(block)
+                file.flush()
+                _fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+    def _prove_folder(self, folder: Path) -> None:
+        """Make a folder and those above it; their names are on disk too, even if another process has just made them."""
+        inside = [folder, *folder.parents]
+        for each in reversed(inside[: inside.index(self._root)] if self._root in inside else inside[:1]):
+            if each not in self._proven or not each.exists():
+                each.mkdir(exist_ok=True)
+                _sync_folder(each.parent)
+                self._proven.add(each)
 
 
-def _make_folders(folder: Path) -> None:
-    """Like ``mkdir -p``, with each new folder's entry on disk."""
+def make_folders(folder: Path) -> None:
+    """Like ``mkdir -p``, with each new folder's name on disk."""
     missing = []
     while not folder.exists():
         missing.append(folder)
@@ -81,12 +169,54 @@ def _make_folders(folder: Path) -> None:
         _sync_folder(new.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _rename_exclusively(source: Path, target: Path) -> None:
     try:
-        os.fsync(descriptor)
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No hard links here (exFAT, some network file systems): rename that refuses to replace, where there is one.
+        if os.name == "nt":
+            source.rename(target)
+            return
+        rename = _renameat2()
+        if rename is None:
+            raise
+        at_fdcwd, no_replace = -100, 1
+        if rename(at_fdcwd, os.fsencode(source), at_fdcwd, os.fsencode(target), no_replace) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(target)) from None
+
+
+def _open_folder(folder: Path) -> int | None:
+    return None if os.name == "nt" else os.open(folder, os.O_RDONLY)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = _open_folder(folder)
+    if descriptor is None:
+        return
+    try:
+        _fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _fsync(descriptor: int) -> None:
+    if sys.platform == "darwin":
+        import fcntl
+
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError:  # folders and network file systems may refuse it
+            os.fsync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
+def _sync_all() -> None:
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 @cache
@@ -96,7 +226,7 @@ def _libc() -> ctypes.CDLL | None:
 
 @cache
 def _syncfs() -> ctypes._NamedFuncPointer | None:
-    """Linux's syncfs; elsewhere None, and ``os.sync`` does it for every disk."""
+    """Linux's syncfs; elsewhere None, and each file is made durable by itself."""
     return getattr(_libc(), "syncfs", None)
 
 

@@ -1,12 +1,12 @@
 """One object store: read, put if absent, list, make durable. Local, memory, S3, GCS and Azure by obstore.
 
-Every write of the protocol is put-if-absent. The two verbs that are not, :meth:`Store.replace` and
-:meth:`Store.delete`, are for garbage collection and repair alone. Backend errors become ours at this one place.
+Every write of the protocol is put-if-absent; a remote store must prove that it honours it before the first
+(``capabilities.py``). The two verbs that are not, :meth:`Store.replace` and :meth:`Store.delete`, are for garbage
+collection and repair alone. Backend errors become ours at this one place (``store_errors.py``).
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -22,8 +22,10 @@ import obstore
 from obstore import exceptions as backend
 from obstore.store import LocalStore, MemoryStore, from_url
 
-from versioning import durable
-from versioning.errors import Forbidden, Integrity, InvalidInput, NotFound, StorageUnavailable
+from versioning.capabilities import PROBE, honours_put_if_absent, no_put_if_absent
+from versioning.durable import Disk, make_folders
+from versioning.errors import Forbidden, Integrity, InvalidInput, NotFound
+from versioning.store_errors import denied_without_reason, first_line, no_login, translate
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -32,8 +34,8 @@ __all__ = ["Entry", "Store", "open_store"]
 
 _SCHEMES = {"s3", "s3a", "gs", "az", "adl", "abfs", "abfss", "azure", "memory", "file"}
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-# obstore reports a local folder that may not be written to (EPERM, EACCES, EROFS) as a generic error.
-_NOT_ALLOWED = re.compile(r"\(os error (?:1|13|30)\)")
+# What link(2) says where there are no hard links: EPERM (FAT, exFAT), ENOSYS, EOPNOTSUPP (network file systems).
+_NO_LINKS = re.compile(r"\(os error (?:1|38|95)\)")
 _PART = 8 * 1024 * 1024
 _BATCH = 1000
 
@@ -115,7 +117,10 @@ class ObstoreStore:
     def __init__(self, url: str, inner: ObjectStore, *, local_root: Path | None = None) -> None:
         self._url = url
         self._inner = inner
+        self._disk = None if local_root is None else Disk(local_root)
         self._local_root = local_root
+        # Those who create atomically by themselves need no proof of it.
+        self._safe = True if isinstance(inner, (LocalStore, MemoryStore)) else None
 
     def __repr__(self) -> str:
         return f"Store({self._url!r})"
@@ -129,53 +134,70 @@ class ObstoreStore:
         return self._local_root
 
     def get(self, path: str) -> bytes:
-        with self._translated(path):
-            self._check_no_link(path)
+        with self._reading(path):
             return bytes(obstore.get(self._inner, path).bytes())
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
-        with self._translated(path):
-            self._check_no_link(path)
+        with self._reading(path):
             return bytes(obstore.get_range(self._inner, path, start=start, length=length)) if length else b""
 
     def stream(self, path: str) -> Iterator[memoryview]:
-        with self._translated(path):
-            self._check_no_link(path)
+        with self._reading(path):
             for part in obstore.get(self._inner, path).stream(min_chunk_size=_PART // 2):
                 yield memoryview(part)
 
     def size(self, path: str) -> int | None:
         try:
             with self._translated(path):
-                return obstore.head(self._inner, path)["size"]
+                try:
+                    size = obstore.head(self._inner, path)["size"]
+                except backend.BaseError as error:
+                    if denied_without_reason(error):
+                        obstore.get(self._inner, path, options={"range": (0, 1)})  # says why
+                    raise
         except NotFound:
             return None
+        if self._disk is not None:
+            self._disk.touched()
+        return size
 
     def put_new(self, path: str, data: bytes) -> bool:
+        self._before_writing()
         with self._translated(path):
             try:
-                obstore.put(self._inner, path, data, mode="create", use_multipart=False)
-            except backend.AlreadyExistsError:
-                return False
-        return True
+                return self._create(path, data)
+            except backend.BaseError as error:
+                if self._disk is None or self._local_root is None or not _NO_LINKS.search(str(error)):
+                    raise
+                return self._disk.create(self._local_root / _inside(path), data)
+            finally:
+                self._settle(path)
 
     def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
+        self._before_writing()
         with self._translated(path):
-            obstore.put(self._inner, path, iter(chunks), use_multipart=True, chunk_size=_PART, max_concurrency=4)
+            file = None if self._local_root is None else self._local_root / _inside(path)
+            if self._disk is not None and file is not None and file.exists():
+                # The good bytes that may be there stay until the new ones are on disk.
+                self._disk.replace(file, chunks)
+            else:
+                obstore.put(self._inner, path, iter(chunks), use_multipart=True, chunk_size=_PART, max_concurrency=4)
+            self._settle(path)
 
     def put_record(self, path: str, data: bytes) -> bool:
-        if self._local_root is None:
+        if self._disk is None or self._local_root is None:
             return self.put_new(path, data)
         with self._translated(path):
-            # obstore refuses such paths; this one does not pass through it.
-            if not {"", ".", ".."}.isdisjoint(path.split("/")):
-                raise ValueError("it has empty parts, or parts that point elsewhere")
-            durable.sync_tree(self._local_root)
-            return durable.create_file(self._local_root / path, data)
+            self._disk.sync()
+            return self._disk.create(self._local_root / _inside(path), data)
 
     def replace(self, path: str, data: bytes) -> None:
+        self._before_writing()
         with self._translated(path):
-            obstore.put(self._inner, path, data, mode="overwrite", use_multipart=False)
+            if self._disk is None or self._local_root is None:
+                obstore.put(self._inner, path, data, mode="overwrite", use_multipart=False)
+            else:
+                self._disk.replace(self._local_root / _inside(path), (data,))
 
     def delete(self, paths: Sequence[str]) -> None:
         for start in range(0, len(paths), _BATCH):
@@ -188,8 +210,10 @@ class ObstoreStore:
                     for path in batch:
                         with suppress(FileNotFoundError, backend.NotFoundError):
                             obstore.delete(self._inner, path)
-        if self._local_root is not None:
-            durable.sync_tree(self._local_root)
+        if self._disk is not None:
+            with self._translated(""):
+                self._disk.touched()
+                self._disk.sync()
 
     def now(self) -> datetime:
         # No store tells its time: it shows in what it has just written.
@@ -199,43 +223,64 @@ class ObstoreStore:
             try:
                 return obstore.head(self._inner, path)["last_modified"]
             finally:
-                obstore.delete(self._inner, path)
+                with suppress(backend.PermissionDeniedError):  # who may not delete can still ask for the time
+                    obstore.delete(self._inner, path)
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
         with self._translated(prefix):
             for batch in obstore.list(self._inner, prefix.rstrip("/") or None, offset=after, chunk_size=1000):
+                if self._disk is not None:
+                    self._disk.touched()
                 for meta in batch:
                     yield Entry(meta["path"], meta["size"], meta["last_modified"])
 
     def folders(self, prefix: str) -> list[str]:
         with self._translated(prefix):
             found = obstore.list_with_delimiter(self._inner, prefix.rstrip("/") or None)
+        if self._disk is not None:
+            self._disk.touched()
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
-    def _check_no_link(self, path: str) -> None:
+    def _create(self, path: str, data: bytes) -> bool:
+        try:
+            obstore.put(self._inner, path, data, mode="create", use_multipart=False)
+        except backend.AlreadyExistsError:
+            return False
+        return True
+
+    def _before_writing(self) -> None:
+        """Refuse to write to a store that would overwrite what is there."""
+        if self._safe is None:
+            with self._translated(PROBE):
+                self._safe = honours_put_if_absent(self._create)
+        if not self._safe:
+            raise no_put_if_absent(self._url)
+        if self._disk is not None:
+            with self._translated(""):
+                self._disk.begin()
+
+    def _settle(self, path: str) -> None:
+        if self._disk is not None and self._local_root is not None:
+            with suppress(FileNotFoundError):
+                self._disk.settle(self._local_root / path)
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
         """A link in a catalog that somebody else wrote could name any file that its reader may read."""
-        if self._local_root is not None and (self._local_root / path).is_symlink():
-            raise Integrity(f"{path} is a link, which no catalog holds.", kind="altered")
+        with self._translated(path):
+            if self._disk is not None and self._local_root is not None:
+                self._disk.touched()
+                if (self._local_root / path).is_symlink():
+                    raise Integrity(f"{path} is a link, which no catalog holds.", kind="altered")
+            yield
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:
         """The one place where the errors of backends become ours."""
-        where = f"{self._url.rstrip('/')}/{path}"
         try:
             yield
-        except (FileNotFoundError, backend.NotFoundError) as error:
-            raise NotFound(f"{where} does not exist.", kind="no-such-object") from error
-        except (PermissionError, backend.PermissionDeniedError, backend.UnauthenticatedError) as error:
-            raise _denied(where, error) from error
-        except (backend.InvalidPathError, ValueError) as error:
-            raise InvalidInput(f"{where} is not a path in a catalog: {_first_line(error)}.") from error
-        except (backend.BaseError, OSError) as error:
-            if getattr(error, "errno", None) == errno.EROFS or _NOT_ALLOWED.search(str(error)):
-                raise _denied(where, error) from error
-            raise StorageUnavailable(
-                f"{where}: the store did not do it ({_first_line(error)}).",
-                hint="Check that the address is right and the store is up, then try again.",
-            ) from error
+        except (backend.BaseError, OSError, ValueError) as error:
+            raise translate(f"{self._url.rstrip('/')}/{path}", error) from error
 
 
 def open_store(url: str, *, create: bool = False) -> Store:
@@ -265,27 +310,36 @@ def open_store(url: str, *, create: bool = False) -> Store:
         )
     if scheme == "memory":
         return ObstoreStore(url, MemoryStore())
-    options: dict[str, Any] = {"retry_config": {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}}
+    options: dict[str, Any] = {"retry_config": {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}}
     if scheme in {"s3", "s3a"}:
         options |= _s3_options()
     try:
         return ObstoreStore(url.rstrip("/"), from_url(url, **options))
     except (backend.BaseError, ValueError) as error:
-        raise InvalidInput(f"{url!r} cannot be opened as an object store: {_first_line(error)}.") from error
+        raise InvalidInput(f"{url!r} cannot be opened as an object store: {first_line(error)}.") from error
 
 
 def _local(folder: Path, *, create: bool) -> Store:
     folder = folder.absolute()
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is a file, not a folder.", hint="A catalog is a folder: name another path.")
-    if not folder.exists():
-        if not create:
-            raise NotFound(f"{folder} does not exist.", hint=f"Make a catalog there: stacpin init {folder}")
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise Forbidden(f"{folder} cannot be made: {error.strerror}.", hint="Name another path.") from error
-    return ObstoreStore(str(folder), LocalStore(folder), local_root=folder)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InvalidInput(f"{folder} is a file, not a folder.", hint="A catalog is a folder: name another path.")
+        if not folder.exists():
+            if not create:
+                raise NotFound(f"{folder} does not exist.", hint=f"Make a catalog there: stacpin init {folder}")
+            make_folders(folder)
+        return ObstoreStore(str(folder), LocalStore(folder), local_root=folder)
+    except (NotADirectoryError, FileNotFoundError) as error:
+        raise Forbidden(f"{folder} cannot be made: {error.strerror}.", hint="Name another path.") from error
+    except (backend.BaseError, OSError) as error:
+        raise translate(str(folder), error) from error
+
+
+def _inside(path: str) -> str:
+    """A path that does not pass through obstore, which refuses those that lead elsewhere."""
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError("it has empty parts, or parts that point elsewhere")
+    return path
 
 
 def _s3_options() -> dict[str, Any]:
@@ -298,20 +352,14 @@ def _s3_options() -> dict[str, Any]:
         options["client_options"] = {"allow_http": True}
     if "AWS_ACCESS_KEY_ID" not in os.environ:
         try:
+            from botocore.exceptions import BotoCoreError
             from obstore.auth.boto3 import Boto3CredentialProvider
-
+        except ImportError:
+            return options  # object_store's own chain (container and instance roles) is left
+        try:
             options["credential_provider"] = Boto3CredentialProvider()
-        except (ImportError, ValueError):
-            # Without boto3, or where it finds nothing, object_store's own chain (container and instance roles) is left.
-            pass
+        except ValueError:
+            pass  # it found nothing: the same
+        except BotoCoreError as error:  # an unknown profile, a broken configuration
+            raise no_login("s3://", error) from error
     return options
-
-
-def _denied(where: str, error: BaseException) -> Forbidden:
-    return Forbidden(
-        f"{where}: access was denied ({_first_line(error)}).", hint="Check the credentials and permissions."
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__).rstrip(".")

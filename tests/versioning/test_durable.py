@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import pickle
+import re
+import shutil
 import stat
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from versioning import durable
+from versioning.durable import Disk
+from versioning.errors import StorageUnavailable
+from versioning.store import open_store
 
 
 def names(folder: Path) -> list[str]:
@@ -19,9 +30,9 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_file_is_created_once(tmp_path: Path):
-    path = tmp_path / "a" / "b" / "1.json"
-    assert durable.create_file(path, b"one")
-    assert not durable.create_file(path, b"two")
+    path, disk = tmp_path / "a" / "b" / "1.json", Disk(tmp_path)
+    assert disk.create(path, b"one")
+    assert not disk.create(path, b"two")
     assert path.read_bytes() == b"one"
     assert names(path.parent) == ["1.json"]
 
@@ -31,7 +42,7 @@ def test_one_of_many_wins(tmp_path: Path):
 
     def write(number: int) -> bool:
         start.wait()
-        return durable.create_file(tmp_path / "new" / "1.json", b"%d" % number)
+        return Disk(tmp_path).create(tmp_path / "new" / "1.json", b"%d" % number)
 
     with ThreadPoolExecutor(16) as pool:
         won = list(pool.map(write, range(16)))
@@ -53,8 +64,8 @@ def test_without_hard_links_an_exclusive_rename(tmp_path: Path):
     if durable._renameat2() is None:
         pytest.skip("this system has no renameat2")
     path = tmp_path / "1.json"
-    assert durable.create_file(path, b"one")
-    assert not durable.create_file(path, b"two")
+    assert Disk(tmp_path).create(path, b"one")
+    assert not Disk(tmp_path).create(path, b"two")
     assert path.read_bytes() == b"one"
     assert names(tmp_path) == ["1.json"]
 
@@ -63,7 +74,7 @@ def test_without_hard_links_an_exclusive_rename(tmp_path: Path):
 def test_without_either_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(durable, "_renameat2", lambda: None)
     with pytest.raises(OSError, match="no hard links"):
-        durable.create_file(tmp_path / "1.json", b"one")
+        Disk(tmp_path).create(tmp_path / "1.json", b"one")
     assert names(tmp_path) == []
 
 
@@ -74,7 +85,7 @@ def test_a_disk_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "d").mkdir()
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="I/O error"):
-        durable.create_file(tmp_path / "d" / "1.json", b"one")
+        Disk(tmp_path).create(tmp_path / "d" / "1.json", b"one")
     assert names(tmp_path / "d") == []
 
 
@@ -92,7 +103,7 @@ def test_the_content_is_on_disk_before_the_name(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "link", link)
-    assert durable.create_file(tmp_path / "new" / "1.json", b"one")
+    assert Disk(tmp_path).create(tmp_path / "new" / "1.json", b"one")
     assert order == ["folder", "file", "link", "folder"]
 
 
@@ -100,16 +111,182 @@ def test_what_was_written_before_is_made_durable(tmp_path: Path, monkeypatch: py
     synced: list[str] = []
     monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
     monkeypatch.setattr(durable, "_syncfs", lambda: lambda _: 0)
-    durable.sync_tree(tmp_path)
+    Disk(tmp_path).sync()
     assert synced == []
+    ctypes.set_errno(errno.ENOSYS)
     monkeypatch.setattr(durable, "_syncfs", lambda: lambda _: -1)
-    durable.sync_tree(tmp_path)
+    Disk(tmp_path).sync()
     monkeypatch.setattr(durable, "_syncfs", lambda: None)
-    durable.sync_tree(tmp_path)
+    Disk(tmp_path).sync()
     assert synced == ["all", "all"]
 
 
+def test_pages_that_could_not_be_written_stop_every_later_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(_: int) -> int:
+        ctypes.set_errno(errno.EIO)
+        return -1
+
+    store = open_store(str(tmp_path))
+    store.put_new("objects/1", b"x")
+    monkeypatch.setattr(durable, "_syncfs", lambda: fails)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable) as caught:
+            store.put_record("versions/1.json", b"x")
+        assert (caught.value.kind, "stacpin verify" in (caught.value.hint or "")) == ("disk-error", True)
+        monkeypatch.setattr(durable, "_syncfs", lambda: lambda _: 0)  # Linux tells of it only once
+    assert store.size("versions/1.json") is None
+
+
 def test_the_system_has_syncfs_where_it_is_linux(tmp_path: Path):
-    durable.sync_tree(tmp_path)
+    Disk(tmp_path).sync()
     if os.uname().sysname == "Linux":
         assert durable._syncfs() is not None
+
+
+@pytest.fixture
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each syncfs."""
+    seen: list[int] = []
+    real = durable._syncfs()
+    if real is None:
+        pytest.skip("this system has no syncfs")
+
+    def count(descriptor: int) -> int:
+        seen.append(descriptor)
+        return real(descriptor)
+
+    monkeypatch.setattr(durable, "_syncfs", lambda: count)
+    return seen
+
+
+def test_many_records_in_a_row_cost_one_sync(tmp_path: Path, syncs: list[int]):
+    store = open_store(str(tmp_path))
+    for number in range(1, 20):
+        assert store.put_record(f"versions/{number}.json", b"x")
+        assert store.size(f"versions/{number + 1}.json") is None
+    assert len(syncs) == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.put_new("objects/2", b"x"),
+        lambda store: store.put_new("objects/1", b"found"),
+        lambda store: store.put_stream("objects/3", [b"x"]),
+        lambda store: store.get("objects/1"),
+        lambda store: list(store.stream("objects/1")),
+        lambda store: store.size("objects/1"),
+        lambda store: list(store.list("objects")),
+    ],
+)
+def test_whatever_a_record_may_rely_on_is_synced_before_it(tmp_path: Path, syncs: list[int], call):
+    store = open_store(str(tmp_path))
+    store.put_new("objects/1", b"x")
+    store.put_record("versions/1.json", b"x")
+    call(store)  # another process may have written what is found here
+    store.put_record("versions/2.json", b"x")
+    assert len(syncs) == 2
+
+
+def test_without_syncfs_each_file_is_synced_with_its_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    names_of: list[str] = []
+    real_fsync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        names_of.append(os.path.relpath(Path(f"/proc/self/fd/{descriptor}").readlink(), tmp_path))
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(durable, "_syncfs", lambda: None)
+    monkeypatch.setattr(os, "fsync", fsync)
+    store = open_store(str(tmp_path))
+    store.put_new("objects/ab/1", b"x")
+    assert names_of == ["objects/ab/1", "objects/ab", "objects", "."]
+    names_of.clear()
+    store.put_new("objects/ab/1", b"x")  # found: another process may not have synced it
+    assert names_of == ["objects/ab/1", "objects/ab", "objects", "."]
+    store.put_stream("objects/ab/2", [b"x"])
+    assert "objects/ab/2" in names_of
+
+
+def test_replacing_keeps_the_old_bytes_until_the_new_ones_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = open_store(str(tmp_path))
+    store.put_new("objects/1", b"good")
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        for write in (store.replace, lambda path, data: store.put_stream(path, [data])):
+            with pytest.raises(StorageUnavailable):
+                write("objects/1", b"half")
+            assert store.get("objects/1") == b"good"
+    assert names(tmp_path / "objects") == ["1"]
+
+
+def test_a_disk_can_be_sent_to_another_process(tmp_path: Path):
+    Disk(tmp_path).sync()
+    assert pickle.loads(pickle.dumps(Disk(tmp_path))).create(tmp_path / "1", b"x")
+
+
+def test_no_hard_links_for_objects_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on exFAT, where obstore's creation fails with EPERM."""
+    if durable._renameat2() is None:
+        pytest.skip("this system has no renameat2")
+
+    def put(*_: object, **__: object) -> None:
+        raise GenericError("Unable to copy file: Operation not permitted (os error 1)")
+
+    monkeypatch.setattr(obstore, "put", put)
+    store = open_store(str(tmp_path))
+    assert store.put_new("objects/1", b"x")
+    assert not store.put_new("objects/1", b"y")
+    assert store.get("objects/1") == b"x"
+
+
+# -- the order of system calls, seen from outside
+
+COMMIT = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from versioning.catalog import Catalog
+from version_helpers import item_of
+from versioning.commit import commit
+catalog = Catalog.create(sys.argv[1])
+catalog.store.put_stream("objects/aa/large", [b"x" * 9_000_000])
+stored = catalog.objects.put_bytes(b"data", ".tif")
+commit(catalog.dataset("ds"), items=[item_of("a", 1)], message="m", author="a")
+"""
+_CALL = re.compile(r"^\d+ +(\w+)\((.*)\) += ([^-].*)$")
+
+
+def test_everything_is_on_disk_before_the_record_has_its_name(tmp_path: Path):
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    trace, here = tmp_path / "trace", Path(__file__)
+    calls = "openat,link,linkat,rename,renameat,renameat2,fsync,syncfs,mkdir"
+    ran = subprocess.run(
+        ["strace", "-f", "-y", "-s", "300", "-e", f"trace={calls}", "-o", trace, sys.executable, "-c", COMMIT,
+         tmp_path / "cat", here.parents[2], here.parent],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "PTRACE" in ran.stderr:
+        pytest.skip("this machine lets nobody trace")
+    assert ran.returncode == 0, ran.stderr
+    lines = [found.groups() for line in trace.read_text().splitlines() if (found := _CALL.match(line))]
+    lines = [(name, words) for name, words, _ in lines if str(tmp_path / "cat") in words]
+    record = next(at for at, (name, words) in enumerate(lines) if name.startswith("link") and words.count("/versions/"))
+    sync = max(at for at, (name, _) in enumerate(lines[:record]) if name == "syncfs")
+    named = {
+        kind: max(
+            at for at, (name, words) in enumerate(lines) if name.startswith(("link", "rename")) and f"/{kind}/" in words
+        )
+        for kind in ("objects", "manifests", "snapshots")
+    }
+    assert max(named.values()) < sync < record, (named, sync, record)
+    after_sync = [name for name, words in lines[sync + 1 : record] if "/versions" in words and name == "fsync"]
+    assert after_sync, "the record's own bytes"
+    assert any(name == "fsync" and words.endswith("/versions>") for name, words in lines[record + 1 :]), "its folder"
+    # The folders of the chain are on disk too.
+    for folder in ("datasets", "datasets/ds"):
+        assert any(name == "fsync" and words.endswith(f"/cat/{folder}>") for name, words in lines)
