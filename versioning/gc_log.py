@@ -29,7 +29,7 @@ from versioning.digests import sha256
 from versioning.errors import Integrity, NotFound
 from versioning.manifests import encode_table
 from versioning.numbered import NumberedLog
-from versioning.records import CondemnedRecord, SnapshotFile, SweepRecord, SweptRecord
+from versioning.records import CondemnedRecord, ListFile, SweepRecord, SweptRecord
 from versioning.store import Entry, Store
 
 __all__ = [
@@ -174,7 +174,7 @@ def append_record(store: Store, number: int, record: GcRecord) -> bool:
     return NumberedLog(store, GC_FOLDER).append(number, record.encode())
 
 
-def publish_list(store: Store, entries: Iterable[Entry]) -> SnapshotFile:
+def publish_list(store: Store, entries: Iterable[Entry]) -> ListFile:
     """Write a list of files, sorted by path, and return how a record names it."""
     ordered = sorted(entries, key=lambda entry: entry.path)
     columns = [
@@ -183,7 +183,7 @@ def publish_list(store: Store, entries: Iterable[Entry]) -> SnapshotFile:
         pa.array([entry.modified for entry in ordered], _LIST_SCHEMA.field("modified").type),
     ]
     data = encode_table(pa.Table.from_arrays(columns, schema=_LIST_SCHEMA))
-    file = SnapshotFile(sha256=sha256(data).hex(), size=len(data))
+    file = ListFile(sha256=sha256(data).hex(), size=len(data))
     store.put_new(_list_path(file), data)
     return file
 
@@ -225,7 +225,7 @@ def _decode_list(store: Store, path: str, record: CondemnedRecord) -> pa.Table:
         raise Integrity(f"{path} is not a list of condemned files: {error}.", hint=again, kind="altered") from error
 
 
-def _list_path(file: SnapshotFile) -> str:
+def _list_path(file: ListFile) -> str:
     return f"{GC_FOLDER}/lists/{file.sha256}.parquet"
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "CatalogRecord",
     "CondemnedRecord",
     "ExpiryRecord",
+    "ListFile",
     "PointerRecord",
     "SettingsRecord",
     "SnapshotFile",
@@ -164,6 +165,13 @@ class ExpiryRecord(Record):
     nonce: str
 
 
+class ListFile(Record):
+    """A list of condemned files: sha256 of its bytes (hex) and its size."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
 class CondemnedRecord(Record):
     """``gc/00000004.json``: what nothing needed at that time. ``file`` is the list, ``gc/lists/<sha256>.parquet``."""
 
@@ -171,7 +179,7 @@ class CondemnedRecord(Record):
     number: int = Field(ge=1)
     older_than_seconds: int = Field(ge=0)
     heads: dict[str, int]
-    file: SnapshotFile
+    file: ListFile
     count: int = Field(ge=0)
     bytes: int = Field(ge=0)
     time: str
