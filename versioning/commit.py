@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,13 +17,15 @@ from versioning.events import Listener, Progress, silent
 from versioning.records import SnapshotFile, Statistics, VersionRecord, parse_time, record_digest, time_text
 from versioning.rewrite import rewrite
 from versioning.rows import Row, make_row, micros_text
-from versioning.snapshots import Chunk, encode_snapshots, roots_of
+from versioning.snapshots import Chunk, Layers, changed_chunks, encode_changes, encode_snapshots, roots_of
 from versioning.version import Version
 
 __all__ = ["CommitResult", "Notes", "commit"]
 
 _TRIES = 32
 _SHOWN = 10
+# Files of changes over a list of chunks; whoever opens a version fetches them all at once.
+_MOST_CHANGES = 8
 # What stays as the parent has it when an asset's content is the same.
 _OF_THE_BYTES = ("href", "file:checksum", "file:size", "pin:source")
 
@@ -167,21 +169,22 @@ def _prepare(
     present: set[str] = set()
     wanted = sorted(rows.keys() | remove)
     for chunk in parent.chunks if parent else ():
-        first = bisect_left(wanted, chunk.first_id)
-        if not whole and (first == len(wanted) or wanted[first] > chunk.last_id):
+        first, last = bisect_left(wanted, chunk.first_id), bisect_right(wanted, chunk.last_id)
+        if parent is None or (first == last and not whole):
             continue
-        for old in parent.rows([chunk]) if parent else ():
-            new = rows.get(old.id)
-            if new is None:
-                if whole or old.id in remove:
-                    present.add(old.id)
+        there = _There(parent, chunk)
+        present.update(there.ids if whole else remove.intersection(there.ids))
+        for item_id in wanted[first:last]:
+            new = rows.get(item_id)
+            if new is None or not there.has(item_id):
                 continue
-            merged = _reuse(old, new)
-            if merged.content_digest == old.content_digest:
-                kept.add(old.id)
+            merged = there.merged(new)
+            if merged is None:
+                kept.add(item_id)
+                present.discard(item_id)
             else:
-                rows[old.id] = merged
-                present.add(old.id)
+                rows[item_id] = merged
+                present.add(item_id)
     missing = sorted(remove - present)
     if missing:
         raise NotFound(
@@ -195,6 +198,39 @@ def _prepare(
         collection=None if collection is None else dict(collection),
         added=upserts.keys() - present,
     )
+
+
+class _There:
+    """What the parent has of one chunk, by ids; its items are read only where an asset of theirs may have to stay."""
+
+    def __init__(self, parent: Version, chunk: Chunk) -> None:
+        self._parent = parent
+        self._table = parent.light(chunk)
+        self.ids: list[str] = self._table.column("id").to_pylist()
+
+    def has(self, item_id: str) -> bool:
+        """Whether the chunk has an item."""
+        position = bisect_left(self.ids, item_id)
+        return position < len(self.ids) and self.ids[position] == item_id
+
+    def merged(self, new: Row) -> Row | None:
+        """The new row with what stays of the parent's; None if nothing of its content changes."""
+        position = bisect_left(self.ids, new.id)
+        if self._table.column("content_digest")[position].as_py() == new.content_digest:
+            return None
+        if not _may_keep(self._table.column("reuse")[position].as_py(), new.reuse):
+            return new
+        old = self._parent.find(new.id)
+        merged = new if old is None else _reuse(old, new)
+        return None if old is not None and merged.content_digest == old.content_digest else merged
+
+
+def _may_keep(old: Sequence[int] | None, new: Sequence[int] | None) -> bool:
+    """Whether an asset of equal content has other bytes, by the hints of :func:`versioning.rows.reuse_hint`."""
+    if new is None or old is None:
+        return True
+    before = {hint >> 32: hint for hint in old}
+    return any(hint >> 32 and before.get(hint >> 32, hint) != hint for hint in new)
 
 
 def _reuse(old: Row, new: Row) -> Row:
@@ -269,7 +305,7 @@ def _attempt(
     digest = version_digest(roots.digest, metadata)
     if parent is not None and digest == parent.digest:
         return CommitResult(parent, created=False)
-    snapshot = [dataset.files.snapshots.put(data) for data in encode_snapshots(chunks)]
+    snapshot, layers = _snapshot(dataset, parent, chunks)
     previous = dataset.log.get(head) if head else None
     moment = dataset.now()
     if previous is not None:
@@ -284,7 +320,7 @@ def _attempt(
         content_digest=version_digest(roots.content, metadata, family="content"),
         root=digest_text(roots.digest),
         content_root=digest_text(roots.content),
-        snapshot=[SnapshotFile(sha256=ref.sha256.hex(), size=ref.size) for ref in snapshot],
+        snapshot=snapshot,
         collection=metadata,
         advance=advance,
         author=author,
@@ -300,7 +336,36 @@ def _attempt(
     if not dataset.log.append(record.number, record.encode()):
         return None
     added, changed, removed = counts
-    return CommitResult(Version(record, dataset.files), created=True, added=added, changed=changed, removed=removed)
+    version = Version(record, dataset.files)
+    version.remember(layers)
+    return CommitResult(version, created=True, added=added, changed=changed, removed=removed)
+
+
+def _snapshot(dataset: Dataset, parent: Version | None, chunks: Sequence[Chunk]) -> tuple[list[SnapshotFile], Layers]:
+    """Write the list of chunks: what differs from the parent's, or all of it once that has come to half of it.
+
+    Files of changes are taken up like delta files: whenever the new one would have as many chunks as the one before.
+    """
+    store = dataset.files.snapshots
+    if parent is not None and parent.record.snapshot:
+        layers, entries = parent.layers, parent.record.snapshot
+        changes, taken = changed_chunks(layers.chunks, chunks), 0
+        while taken < len(layers.changes) and (
+            len(layers.changes[-1 - taken]) <= len(changes) or len(layers.changes) - taken >= _MOST_CHANGES
+        ):
+            taken += 1
+            changes = changed_chunks(layers.before(taken), chunks)
+        kept = layers.changes[: len(layers.changes) - taken]
+        if 2 * (sum(map(len, kept)) + len(changes)) <= len(chunks):
+            ref = store.put(encode_changes(changes))
+            last = SnapshotFile(sha256=ref.sha256.hex(), size=ref.size, changes=True)
+            return (
+                [*entries[: len(entries) - taken], last],
+                Layers(layers.base, (*kept, tuple(changes)), tuple(chunks)),
+            )
+    refs = [store.put(data) for data in encode_snapshots(chunks)]
+    files = [SnapshotFile(sha256=ref.sha256.hex(), size=ref.size) for ref in refs]
+    return files, Layers(tuple(chunks), (), tuple(chunks))
 
 
 def _statistics(chunks: Sequence[Chunk], counts: tuple[int, int, int]) -> Statistics:

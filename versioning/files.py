@@ -59,6 +59,11 @@ class Files:
         """The list of chunks that snapshot files of these names give, remembered."""
         return self._remembered(self._lists, tuple(names), read)
 
+    def remember_layers(self, names: Sequence[str], layers: Layers) -> None:
+        """Remember the list of chunks of files that have just been written."""
+        with self._lock:
+            self._lists[tuple(names)] = layers
+
     def tables(self, chunk: Chunk, columns: tuple[str, ...] | None) -> list[pa.Table]:
         """What each file of a chunk has of it: its rows in or around the chunk's range, with some columns or all.
 
@@ -78,12 +83,15 @@ class Files:
         Integrity
             If a file is missing or damaged.
         """
-        tables = [self._light_base(chunk), *self.light_deltas(chunk)]
-        return merge_tables(tables, chunk.first_id, chunk.last_id)
+        return merge_tables(self.light_files(chunk), chunk.first_id, chunk.last_id)
 
-    def light_deltas(self, chunk: Chunk) -> list[pa.Table]:
-        """The light columns of what the delta files of a chunk have in or around its range."""
-        return [light_of(self._overlapping(ref, chunk, None)) for ref in chunk.files[1:]]
+    def light_files(self, chunk: Chunk) -> list[pa.Table]:
+        """The light columns of each file of a chunk: its rows in or around the chunk's range."""
+        return [self._light_base(chunk), *(light_of(self.delta(ref, chunk)) for ref in chunk.files[1:])]
+
+    def delta(self, ref: FileRef, chunk: Chunk) -> pa.Table:
+        """What a delta file has in or around the range of a chunk."""
+        return self._overlapping(ref, chunk, None)
 
     def _light_base(self, chunk: Chunk) -> pa.Table:
         ref = chunk.files[0]

@@ -36,6 +36,7 @@ __all__ = [
     "encode_table",
     "light_of",
     "merge_tables",
+    "overlay",
     "within",
 ]
 
@@ -99,12 +100,17 @@ class FileRef:
 
 def encode_rows(table: pa.Table) -> bytes:
     """A chunk file: GeoParquet 1.1, zstd level 3 (level 9 saves 4 % for 3.7 times the CPU), one row group."""
-    return encode_table(table.select([name for name in _LAYOUT if name in table.column_names]))
+    return encode_table(_laid_out(table, ROW_SCHEMA))
 
 
 def encode_delta(table: pa.Table) -> bytes:
     """A delta file: the same with the column ``deleted`` and with row groups of 256 rows."""
-    return encode_table(table.select(_LAYOUT), group=_DELTA_GROUP)
+    return encode_table(_laid_out(table, DELTA_SCHEMA), group=_DELTA_GROUP)
+
+
+def _laid_out(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    names = [name for name in _LAYOUT if name in schema.names]
+    return table.select(names).cast(pa.schema([schema.field(name) for name in names], metadata=schema.metadata))
 
 
 def encode_table(table: pa.Table, *, group: int | None = None) -> bytes:
@@ -343,13 +349,17 @@ def merge_tables(tables: Sequence[pa.Table], first_id: str, last_id: str) -> pa.
         offset += len(ids)
     if not place:
         return base
-    order = _overlay(base.column("id").to_pylist(), place)
+    order = overlay(base.column("id").to_pylist(), place)
     plain = [table.drop_columns(["deleted"]) if "deleted" in table.column_names else table for table in deltas]
     return pa.concat_tables([base, *plain]).take(pa.array(order))
 
 
-def _overlay(ids: list[str], place: dict[str, int]) -> np.ndarray:
-    """Which row of all tables, one after the other, stands where: sorted ``ids``, with others put in and taken out."""
+def overlay(ids: list[str], place: dict[str, int]) -> np.ndarray:
+    """Which row of all tables, one after the other, stands where.
+
+    ``ids`` are those of the first table, sorted; ``place`` says of ids in later ones where their rows are, -1 if they
+    are taken out.
+    """
     order = np.arange(len(ids))
     positions: list[int] = []
     inserted: list[int] = []

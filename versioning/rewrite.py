@@ -1,99 +1,232 @@
-"""From a version's chunks and a set of changes to the chunks of the next version, touching only what changed."""
+"""From a version's chunks and a set of changes to the chunks of the next version, touching only what changed.
+
+A chunk of which less than half changed keeps its files and gets a delta file on top; others are written as one file of
+their own. A commit writes one delta file for all its chunks, and takes up earlier ones that are not larger than what it
+adds to their chunks anyway (:mod:`versioning.deltas`), so a version has few of them and every row is written again a
+logarithmic number of times.
+"""
+
+# pyarrow makes the functions of pyarrow.compute at run time, so a type checker cannot see them.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from versioning import chunking
-from versioning.manifests import encode_rows
+from versioning.deltas import Layered, write_deltas
+from versioning.errors import Integrity
+from versioning.manifests import encode_rows, light_of, merge_tables, overlay, within
 from versioning.objects import ManifestFiles
-from versioning.row_tables import table_of
+from versioning.row_tables import delta_of
 from versioning.rows import Row
 from versioning.snapshots import Chunk, describe
 from versioning.version import Version
 
 __all__ = ["rewrite"]
 
+# A chunk with more files than this is written anew: each is another request for whoever opens it.
+_MOST_FILES = 12
+# New rows without a chunk of the parent's are taken in blocks of this many.
+_BLOCK = 4096
+
 
 def rewrite(
     parent: Version | None, upserts: Mapping[str, Row], removed: AbstractSet[str], files: ManifestFiles
 ) -> list[Chunk]:
-    """The chunks of ``parent`` with rows put in and taken out; new chunk files are written.
+    """The chunks of ``parent`` with rows put in and taken out; new chunk files and delta files are written.
 
-    The result is the same as chunking the whole new set afresh: a chunk is copied only when a cut fell just before it
-    and nothing changed within it.
+    The result has the same rows and digests as chunking the whole new set afresh.
     """
-    known = {chunk.digest: chunk for chunk in parent.chunks} if parent else {}
-    changes = sorted(upserts.keys() | removed)
-    cutter = _Cutter(files, known)
-    position = 0
-    if parent is not None:
-        for index, chunk in enumerate(parent.chunks):
-            last = index == len(parent.chunks) - 1
-            end = position
-            while end < len(changes) and (last or changes[end] <= chunk.last_id):
-                end += 1
-            if end == position and cutter.empty:
-                cutter.chunks.append(chunk)
-                continue
-            for row in _merged(parent.rows([chunk]), changes[position:end], upserts):
-                cutter.push(row)
-            position = end
-    for item_id in changes[position:]:
-        if item_id in upserts:
-            cutter.push(upserts[item_id])
-    return cutter.finish()
+    changes = _Changes(upserts, removed)
+    cutter = _Cutter(parent, changes, files)
+    for segment in _segments(parent, changes):
+        cutter.take(segment)
+    pieces = cutter.finish()
+    return write_deltas(parent, pieces, changes.table, files) if parent else [piece.chunk for piece in pieces]
 
 
-def _merged(rows: Iterator[Row], changes: list[str], upserts: Mapping[str, Row]) -> Iterator[Row]:
-    """Sorted rows with sorted changes applied; a change that is not in ``upserts`` is a removal."""
-    position = 0
-    for row in rows:
-        while position < len(changes) and changes[position] < row.id:
-            if changes[position] in upserts:
-                yield upserts[changes[position]]
-            position += 1
-        if position < len(changes) and changes[position] == row.id:
-            if row.id in upserts:
-                yield upserts[row.id]
-            position += 1
-        else:
-            yield row
-    for item_id in changes[position:]:
-        if item_id in upserts:
-            yield upserts[item_id]
+class _Changes:
+    """What is put in and taken out, by position in the order of ids."""
+
+    def __init__(self, upserts: Mapping[str, Row], removed: AbstractSet[str]) -> None:
+        self._upserts = upserts
+        self.ids = sorted(upserts.keys() | removed)
+
+    def table(self, first: int, last: int) -> pa.Table:
+        """Some changes as a delta table: what is taken out is a tombstone."""
+        return delta_of([self._upserts.get(item_id, item_id) for item_id in self.ids[first:last]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """A chunk of the parent's (or none) with the changes that fall on it: positions ``first`` to ``last``."""
+
+    chunk: Chunk | None
+    first: int
+    last: int
+
+
+def _segments(parent: Version | None, changes: _Changes) -> Iterator[_Segment]:
+    position, ids = 0, changes.ids
+    for index, chunk in enumerate(parent.chunks if parent else ()):
+        last = index == len(parent.chunks) - 1 if parent else True
+        end = position
+        while end < len(ids) and (last or ids[end] <= chunk.last_id):
+            end += 1
+        yield _Segment(chunk, position, end)
+        position = end
+    for start in range(position, len(ids), _BLOCK):
+        yield _Segment(None, start, min(start + _BLOCK, len(ids)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of one segment that belong to the chunk which is being cut."""
+
+    segment: _Segment
+    rows: pa.Table
 
 
 class _Cutter:
-    """Takes sorted rows and makes chunks of them."""
+    """Takes segments in the order of their ids and cuts chunks of them."""
 
-    def __init__(self, files: ManifestFiles, known: Mapping[bytes, Chunk]) -> None:
-        self.chunks: list[Chunk] = []
+    def __init__(self, parent: Version | None, changes: _Changes, files: ManifestFiles) -> None:
+        self._parent = parent
+        self._changes = changes
         self._files = files
-        self._known = known
-        self._rows: list[Row] = []
+        self._known = {chunk.digest: chunk for chunk in parent.chunks} if parent else {}
+        self._pieces: list[Layered] = []
+        self._parts: list[_Part] = []
+        self._count = 0
 
-    @property
-    def empty(self) -> bool:
-        return not self._rows
+    def take(self, segment: _Segment) -> None:
+        chunk = segment.chunk
+        if chunk is not None and segment.first == segment.last and not self._parts:
+            # It ends where it ended: a chunk is copied only when a cut fell just before it and nothing changed in it.
+            self._pieces.append(Layered(chunk, chunk.files, 0, 0))
+            return
+        rows, suspects = self._merged(segment)
+        ids = rows.column("id").to_pylist()
+        start = 0
+        if suspects is None or self._parts:
+            suspects = range(len(ids))
+        begun = self._count
+        for index in suspects:
+            count = begun + index + 1 - start
+            if count >= chunking.CHUNKS.least and chunking.CHUNKS.ends(count, chunking.chunk_hash(ids[index])):
+                self._parts.append(_Part(segment, rows.slice(start, index + 1 - start)))
+                self._cut()
+                # What was no suspect while counted from the chunk's start may be one now.
+                start, begun = index + 1, 0
+                if index + 1 < len(ids):
+                    self._take_rest(segment, rows, ids, start)
+                return
+        if len(ids):
+            self._parts.append(_Part(segment, rows))
+            self._count += len(ids)
 
-    def push(self, row: Row) -> None:
-        self._rows.append(row)
-        count = len(self._rows)
-        if count >= chunking.CHUNKS.least and chunking.CHUNKS.ends(count, chunking.chunk_hash(row.id)):
+    def _take_rest(self, segment: _Segment, rows: pa.Table, ids: Sequence[str], start: int) -> None:
+        for index in range(start, len(ids)):
+            count = index + 1 - start
+            if count >= chunking.CHUNKS.least and chunking.CHUNKS.ends(count, chunking.chunk_hash(ids[index])):
+                self._parts.append(_Part(segment, rows.slice(start, count)))
+                self._cut()
+                start = index + 1
+        if start < len(ids):
+            self._parts.append(_Part(segment, rows.slice(start)))
+            self._count = len(ids) - start
+
+    def finish(self) -> list[Layered]:
+        if self._parts:
             self._cut()
+        return self._pieces
 
-    def finish(self) -> list[Chunk]:
-        if self._rows:
-            self._cut()
-        return self.chunks
+    def _merged(self, segment: _Segment) -> tuple[pa.Table, Sequence[int] | None]:
+        """The segment's rows after the changes, with light columns, and at which of them alone a cut may fall.
+
+        Hashing every id takes as long as everything else together. Where a chunk's rows are counted as before, none of
+        them ends a chunk but the last; so only new ids are looked at, and those that other rows have pushed beyond the
+        least or the wanted size.
+        """
+        changed = light_of(self._changes.table(segment.first, segment.last))
+        if segment.chunk is None or self._parent is None:
+            alive = changed.filter(pc.invert(changed.column("deleted"))).drop_columns(["deleted"])
+            return alive, None
+        old = self._parent.light(segment.chunk)
+        ids, gone = changed.column("id").to_pylist(), changed.column("deleted").to_pylist()
+        count = old.num_rows
+        place = {each: -1 if dead else count + index for index, (each, dead) in enumerate(zip(ids, gone, strict=True))}
+        order = overlay(old.column("id").to_pylist(), place)
+        rows = pa.concat_tables([old, changed.drop_columns(["deleted"])]).take(pa.array(order)) if ids else old
+        if count >= chunking.CHUNKS.most:
+            return rows, None
+        before, after = order + 1, np.arange(1, len(order) + 1)
+        looser = (_kind(after) > _kind(before)) | (order >= count)
+        if len(order):
+            looser[-1] = True
+            # The last row of the parent's chunk may have ended it, and stand inside of it now.
+            looser |= order == count - 1
+        return rows, np.flatnonzero(looser).tolist()
 
     def _cut(self) -> None:
-        table = table_of(self._rows)
-        self._rows = []
-        chunk = describe(table, ())
+        parts, self._parts, self._count = self._parts, [], 0
+        chunk = describe(pa.concat_tables([part.rows for part in parts]), ())
         # The same rows may already lie in files of the parent's, whatever their encoding.
         there = self._known.get(chunk.digest)
-        self.chunks.append(there or replace(chunk, files=(self._files.put(encode_rows(table)),)))
+        if there is not None:
+            self._pieces.append(Layered(there, there.files, 0, 0))
+            return
+        layered = self._on_top(chunk, parts)
+        self._pieces.append(layered or Layered(self._plain(chunk, parts), (), 0, 0))
+
+    def _on_top(self, chunk: Chunk, parts: Sequence[_Part]) -> Layered | None:
+        """The chunk as its parent's files with a delta file over them, if that is less and safe."""
+        old = parts[0].segment.chunk
+        if len(parts) > 1 or old is None or self._parent is None or len(old.files) >= _MOST_FILES:
+            return None
+        segment = parts[0].segment
+        ids = self._changes.ids
+        first, last = segment.first, segment.last
+        while first < last and ids[first] < chunk.first_id:
+            first += 1
+        while last > first and ids[last - 1] > chunk.last_id:
+            last -= 1
+        tables = self._parent.light_files(old)
+        over = sum(within(table, chunk.first_id, chunk.last_id).num_rows for table in tables[1:])
+        if 2 * (over + last - first) > chunk.rows:
+            return None
+        if (chunk.first_id < old.first_id or chunk.last_id > old.last_id) and any(
+            table.num_rows != within(table, old.first_id, old.last_id).num_rows for table in tables
+        ):
+            # A file may be wider than its chunk: what lies there would come back to life.
+            return None
+        return Layered(replace(chunk, files=old.files), old.files, first, last)
+
+    def _plain(self, chunk: Chunk, parts: Sequence[_Part]) -> Chunk:
+        tables: list[pa.Table] = []
+        for segment in dict.fromkeys(part.segment for part in parts):
+            changed = self._changes.table(segment.first, segment.last)
+            whole = [self._parent.table(segment.chunk)] if self._parent and segment.chunk else []
+            tables.append(merge_tables([*(whole or [changed.slice(0, 0)]), changed], chunk.first_id, chunk.last_id))
+        table = pa.concat_tables(tables)
+        written = describe(table, ())
+        if written != chunk:
+            # Only forged columns can do that: the light ones are proven by their leaves and checksums alone.
+            raise Integrity(
+                f"the chunk that begins at {chunk.first_id!r} has other rows than its small columns say.",
+                hint=f"Run: stacpin verify {self._parent.pin}" if self._parent else None,
+                kind="altered",
+            )
+        return replace(chunk, files=(self._files.put(encode_rows(table)),))
+
+
+def _kind(counts: np.ndarray) -> np.ndarray:
+    """How easily a chunk ends after so many rows: never, rarely, often."""
+    return (counts >= chunking.CHUNKS.least).astype(np.int8) + (counts >= chunking.CHUNKS.wanted)

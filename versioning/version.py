@@ -71,8 +71,7 @@ class Version:
     @cached_property
     def layers(self) -> Layers:
         """The chunks as the snapshot's files give them, proven like :attr:`chunks`."""
-        names = [self.record.root, self.record.content_root, *(entry.sha256 for entry in self.record.snapshot)]
-        layers = self._files.layers(names, self._read_layers)
+        layers = self._files.layers(self._names, self._read_layers)
         collection = self.record.collection
         root, content = parse_digest(self.record.root), parse_digest(self.record.content_root)
         proven = (
@@ -82,6 +81,14 @@ class Version:
         if not proven:
             raise self._not_adding_up()
         return layers
+
+    def remember(self, layers: Layers) -> None:
+        """Take the chunks from whoever has just written them."""
+        self._files.remember_layers(self._names, layers)
+
+    @property
+    def _names(self) -> list[str]:
+        return [self.record.root, self.record.content_root, *(entry.sha256 for entry in self.record.snapshot)]
 
     def _read_layers(self) -> Layers:
         base: list[Chunk] = []
@@ -142,6 +149,14 @@ class Version:
         if leaf_of(table, "digest") != chunk.digest or leaf_of(table, "content_digest") != chunk.content_digest:
             raise missing_rows(self.pin, chunk)
         return table
+
+    def light_files(self, chunk: Chunk) -> list[pa.Table]:
+        """What :meth:`light` is merged from: the rows of each file of a chunk in or around its range, unproven."""
+        return self._files.light_files(chunk)
+
+    def delta(self, ref: FileRef, chunk: Chunk) -> pa.Table:
+        """What a delta file has in or around the range of a chunk, proven by the file's name."""
+        return self._files.delta(ref, chunk)
 
     def rows(self, chunks: Sequence[Chunk] | None = None) -> Iterator[Row]:
         """All rows in the order of their ids, or those of some chunks."""
