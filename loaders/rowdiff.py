@@ -7,7 +7,7 @@ from typing import Any
 
 from loaders.catalog_source import CatalogSource
 from loaders.source import PinSource
-from versioning.diff import ItemChange, VersionDiff, diff_versions
+from versioning.diff import DiffRow, ItemChange, VersionDiff, diff_versions
 from versioning.rows import Row
 
 __all__ = ["diff_sources"]
@@ -40,7 +40,7 @@ def diff_sources(old: PinSource, new: PinSource) -> VersionDiff:
     return result
 
 
-def _kept(group: list[Row], row: Row | None, rows: Iterator[Row]) -> Row | None:
+def _kept(group: list[DiffRow], row: Row | None, rows: Iterator[Row]) -> Row | None:
     if row is not None:
         group.append(row)
     return next(rows, None)

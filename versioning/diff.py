@@ -1,19 +1,94 @@
-"""What changed between two versions, item by item. Chunks that both versions share are never read."""
+"""What changed between two versions, item by item.
+
+Chunks that both versions share are never read; of others only the small columns, until somebody asks for an item.
+"""
+
+# pyarrow makes the functions of pyarrow.compute at run time, so a type checker cannot see them.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from versioning.rows import Row
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from versioning.errors import Integrity
+from versioning.rows import AssetRef, Row
 from versioning.snapshots import Chunk
 from versioning.version import Version
 
-__all__ = ["ItemChange", "VersionDiff", "diff_versions"]
+__all__ = ["DiffRow", "ItemChange", "VersionDiff", "diff_versions"]
 
 _SHOWN = 8
+_NONE = pa.nulls(0, pa.binary(32))
+
+
+class DiffRow(Protocol):
+    """One side of a difference: a :class:`versioning.rows.Row`, or something that reads it when it is asked for."""
+
+    @property
+    def id(self) -> str:
+        """The item's id."""
+        ...
+
+    @property
+    def digest(self) -> bytes:
+        """The item's digest, 32 bytes."""
+        ...
+
+    @property
+    def content_digest(self) -> bytes:
+        """The item's content digest, 32 bytes."""
+        ...
+
+    @property
+    def assets(self) -> tuple[AssetRef, ...]:
+        """The item's assets."""
+        ...
+
+    @property
+    def item(self) -> bytes:
+        """The item's canonical JSON."""
+        ...
+
+    def parse(self) -> dict[str, Any]:
+        """The item as a new dict."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _LazyRow:
+    """A row of a version of which only the digests have been read."""
+
+    id: str
+    digest: bytes
+    content_digest: bytes
+    version: Version = field(repr=False)
+
+    @property
+    def assets(self) -> tuple[AssetRef, ...]:
+        return self._row().assets
+
+    @property
+    def item(self) -> bytes:
+        return self._row().item
+
+    def parse(self) -> dict[str, Any]:
+        return self._row().parse()
+
+    def _row(self) -> Row:
+        row = self.version.find(self.id)
+        if row is None or row.digest != self.digest:
+            raise Integrity(
+                f"{self.version.pin} item {self.id} is not what the small columns of its chunk say.",
+                hint=f"Run: stacpin verify {self.version.pin}",
+                kind="altered",
+            )
+        return row
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -21,8 +96,8 @@ class ItemChange:
     """One item that both versions have, with different content."""
 
     id: str
-    old: Row
-    new: Row
+    old: DiffRow
+    new: DiffRow
 
     def __repr__(self) -> str:
         assets = ", ".join(f"{key} {how}" for key, how in self.assets().items())
@@ -65,8 +140,8 @@ class VersionDiff:
     nothing differs.
     """
 
-    added: list[Row] = field(default_factory=list)
-    removed: list[Row] = field(default_factory=list)
+    added: list[DiffRow] = field(default_factory=list)
+    removed: list[DiffRow] = field(default_factory=list)
     changed: list[ItemChange] = field(default_factory=list)
     collection: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
@@ -102,39 +177,80 @@ def diff_versions(old: Version | None, new: Version | None) -> VersionDiff:
     Integrity
         If a manifest that had to be read is damaged.
     """
-    before, after = _only(old, new), _only(new, old)
     result = VersionDiff(collection=_collection(old, new))
-    left = _next(before)
-    right = _next(after)
-    while left is not None or right is not None:
-        if right is None or (left is not None and left.id < right.id):
-            result.removed.append(left)  # pyright: ignore[reportArgumentType] - one of the two is there
-            left = _next(before)
-        elif left is None or right.id < left.id:
-            result.added.append(right)
-            right = _next(after)
-        else:
-            if left.digest != right.digest:
-                result.changed.append(ItemChange(left.id, left, right))
-            left, right = _next(before), _next(after)
+    before, after = _Side(old, new), _Side(new, old)
+    while not (before.done and after.done):
+        # Up to here both sides are there in full: the end of the chunk that ends first.
+        bound = min(side.bound for side in (before, after) if not side.done)
+        _compare(before.take(bound), after.take(bound), result)
     return result
 
 
-def _only(version: Version | None, other: Version | None) -> Iterator[Row]:
-    """The rows of the chunks that the other version has not."""
-    if version is None:
-        return iter(())
-    shared = {_key(chunk) for chunk in other.chunks} if other is not None else set()
-    chunks: Sequence[Chunk] = [chunk for chunk in version.chunks if _key(chunk) not in shared]
-    return version.rows(chunks)
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Rows of one side: their ids in order, and both digests of each as Arrow columns."""
+
+    version: Version | None
+    ids: list[str]
+    digests: pa.Array
+    contents: pa.Array
+
+    def row(self, index: int) -> _LazyRow:
+        if self.version is None:
+            raise IndexError(index)
+        return _LazyRow(self.ids[index], self.digests[index].as_py(), self.contents[index].as_py(), self.version)
+
+
+class _Side:
+    """The rows of one version in chunks that the other has not, taken range by range."""
+
+    def __init__(self, version: Version | None, other: Version | None) -> None:
+        shared = {_key(chunk) for chunk in other.chunks} if other is not None else set()
+        self._version = version
+        self._chunks = deque(chunk for chunk in version.chunks if _key(chunk) not in shared) if version else deque()
+        self._table: pa.Table | None = None
+
+    @property
+    def done(self) -> bool:
+        return not self._chunks
+
+    @property
+    def bound(self) -> str:
+        """The last id of the chunk that comes next."""
+        return self._chunks[0].last_id
+
+    def take(self, bound: str) -> _Window:
+        """All rows up to an id, which is at most the last of the chunk that comes next."""
+        if self._version is None or self.done or self._chunks[0].first_id > bound:
+            return _Window(self._version, [], _NONE, _NONE)
+        table = self._version.light(self._chunks[0]) if self._table is None else self._table
+        ids = table.column("id").to_pylist()
+        end = bisect_right(ids, bound)
+        taken, self._table = table.slice(0, end), table.slice(end)
+        if end == len(ids):
+            self._chunks.popleft()
+            self._table = None
+        columns = (taken.column(name).combine_chunks() for name in ("digest", "content_digest"))
+        return _Window(self._version, ids[:end], *columns)
+
+
+def _compare(before: _Window, after: _Window, result: VersionDiff) -> None:
+    if before.ids == after.ids:
+        differ = pc.indices_nonzero(pc.not_equal(before.digests, after.digests)).to_pylist()
+        result.changed.extend(ItemChange(before.ids[each], before.row(each), after.row(each)) for each in differ)
+        return
+    place = {item_id: index for index, item_id in enumerate(after.ids)}
+    for index, item_id in enumerate(before.ids):
+        there = place.pop(item_id, None)
+        if there is None:
+            result.removed.append(before.row(index))
+        elif before.digests[index] != after.digests[there]:
+            result.changed.append(ItemChange(item_id, before.row(index), after.row(there)))
+    result.added.extend(after.row(index) for index in place.values())
 
 
 def _key(chunk: Chunk) -> tuple[str, str, bytes]:
     return (chunk.first_id, chunk.last_id, chunk.digest)
-
-
-def _next(rows: Iterator[Row]) -> Row | None:
-    return next(rows, None)
 
 
 def _collection(old: Version | None, new: Version | None) -> dict[str, tuple[Any, Any]]:
