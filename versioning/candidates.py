@@ -11,11 +11,12 @@ from versioning.errors import InvalidInput
 from versioning.ids import check_dataset_id
 from versioning.store import Entry, Store
 
-__all__ = ["StagedFolder", "candidates", "digest_of", "is_candidate", "key_of", "staged_folders"]
+__all__ = ["FINISHED", "StagedFolder", "candidates", "digest_of", "is_candidate", "key_of", "staged_folders"]
 
 _OBJECT = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})((?:\.[a-z0-9]{1,12})?)")
 _TABLE = re.compile(r"datasets/([^/]+)/(?:manifests|snapshots)/([0-9a-f]{64})\.parquet")
-_FINISHED = {"committed.json", "discarded.json"}
+# What says in a run's folder that nobody waits for it.
+FINISHED = {"committed.json", "discarded.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def staged_folders(store: Store) -> Iterator[StagedFolder]:
             run,
             began=min(entry.modified for entry in entries),
             last=max(entry.modified for entry in entries),
-            finished=not _FINISHED.isdisjoint(names),
+            finished=not FINISHED.isdisjoint(names),
             paths=tuple(sorted(entry.path for entry in entries)),
         )
 
