@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from loaders.elsewhere import Elsewhere
 from loaders.remote import HttpReader
-from loaders.source import Peek, PinFacts, PinSource, peek_store
+from loaders.source import Peek, PinFacts, peek_store
 from versioning.catalog import Catalog
+from versioning.dataset import Dataset
 from versioning.digests import leaf_digest, sha256
 from versioning.errors import Integrity, NotFound, StorageUnavailable
 from versioning.events import Listener, silent
+from versioning.mirrored import MirroredStore, open_mirrored, primary_of
 from versioning.rows import AssetRef, BBox, Row
 from versioning.snapshots import Chunk
 from versioning.store import Store
-from versioning.verify import VerifyReport, verify_version
+from versioning.verify import WORKERS, Sampling, VerifyReport, verify_version
 from versioning.version import Version
 
 if TYPE_CHECKING:
@@ -71,14 +73,17 @@ class CatalogSource:
     def href(self, href: str) -> str:
         if "://" in href:
             return href
-        root = self.catalog.store.local_root
-        return str(root / href) if root is not None else f"{self.url.rstrip('/')}/{href}"
+        store = self.catalog.store
+        if isinstance(store, MirroredStore):
+            return store.where(href)
+        return str(store.local_root / href) if store.local_root is not None else f"{self.url.rstrip('/')}/{href}"
 
     def read(self, asset: AssetRef) -> Iterator[memoryview]:
         if not asset.stored:
             return self._elsewhere.read(asset.href)
         store = self.catalog.store
-        if store.local_root is not None:
+        mirrored = isinstance(store, MirroredStore) and bool(store.mirrors)
+        if store.local_root is not None and not mirrored:
             return _file_blocks(store.local_root / asset.href)
         return store.stream(asset.href)
 
@@ -98,7 +103,15 @@ class CatalogSource:
         return CatalogSource(self.catalog, self.catalog.resolve(pin))
 
     def verify(self, *, on_event: Listener = silent) -> VerifyReport:
-        return verify_version(self.catalog.dataset(self.version.dataset), self.version, on_event=on_event)
+        return self.proof(on_event=on_event)
+
+    def proof(
+        self, *, sampling: Sampling | None = None, workers: int = WORKERS, on_event: Listener = silent
+    ) -> VerifyReport:
+        """Prove the version where it lies, without its mirrors; see :func:`versioning.verify.verify_version`."""
+        catalog = self.catalog
+        own = Dataset(primary_of(catalog.store), self.version.dataset, clock=catalog.dataset(self.version.dataset).now)
+        return verify_version(own, self.version, sampling=sampling, workers=workers, on_event=on_event)
 
     def _proven(self, chunk: Chunk) -> Sequence[Row]:
         # The chunk's leaf digest is proven by the version's; the file that holds its rows is proven only by a name in
@@ -158,13 +171,22 @@ class _NoLinks:
     root = dataset = history = collection = items = item = _none
 
 
-def catalog_source(url: str | Store, pin: str) -> PinSource:
+def catalog_source(url: str | Store, pin: str, *, mirrors: Sequence[str | Store] = ()) -> CatalogSource:
     """The source of a pin in a catalog.
+
+    Parameters
+    ----------
+    url
+        The catalog's path or URL, or its open store.
+    pin
+        The pin.
+    mirrors
+        Copies of the catalog, asked before those that STACPIN_MIRRORS and the catalog's settings name.
 
     Raises
     ------
     NotFound
         If there is no such catalog, dataset or version.
     """
-    catalog = Catalog.open(url)
+    catalog = Catalog.open(open_mirrored(url, mirrors))
     return CatalogSource(catalog, catalog.resolve(pin))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from loaders.catalog_source import catalog_source
@@ -15,7 +16,9 @@ from versioning.pins import parse_pin
 __all__ = ["open_pin"]
 
 
-def open_pin(url: str | os.PathLike[str], pin: str | None = None) -> Pin:
+def open_pin(
+    url: str | os.PathLike[str], pin: str | None = None, *, mirrors: Sequence[str | os.PathLike[str]] = ()
+) -> Pin:
     """Open a pin.
 
     Parameters
@@ -38,20 +41,23 @@ def open_pin(url: str | os.PathLike[str], pin: str | None = None) -> Pin:
         If what the lock file locked is something else now.
     """
     place = os.fspath(url)
+    copies = [os.fspath(each) for each in mirrors]
     lock = _lock_of(place)
     if lock is not None:
-        return _locked(lock, pin)
+        return _locked(lock, pin, copies)
     if pin is None:
         raise InvalidInput(f"Which dataset of {place}?", hint="Name a pin: stacpin.open(url, 'dataset@v3').")
-    return Pin(_source(place, pin), asked=pin)
+    return Pin(_source(place, pin, copies), asked=pin)
 
 
-def _source(place: str, pin: str) -> PinSource:
+def _source(place: str, pin: str, mirrors: list[str]) -> PinSource:
     if place.lower().startswith(("http://", "https://")):
+        if mirrors:
+            raise InvalidInput(f"{place} is an API, which has no mirrors.", hint="Open a catalog with mirrors.")
         from loaders.api_source import api_source
 
         return api_source(place, pin)
-    return catalog_source(place, pin)
+    return catalog_source(place, pin, mirrors=mirrors)
 
 
 def _lock_of(place: str) -> Path | None:
@@ -63,9 +69,9 @@ def _lock_of(place: str) -> Path | None:
     return path if path.is_file() or path.name == LOCK_NAME else None
 
 
-def _locked(path: Path, pin: str | None) -> Pin:
+def _locked(path: Path, pin: str | None, mirrors: list[str]) -> Pin:
     entry = _entry(path, read_lock(path), pin)
-    opened = Pin(_source(entry.catalog, entry.pin), asked=pin)
+    opened = Pin(_source(entry.catalog, entry.pin, mirrors), asked=pin)
     if opened.digest != entry.digest:
         raise Integrity(
             f"{path} locks {entry.pin} as {entry.digest}, but {entry.catalog} has {opened.digest} under that pin.",
