@@ -12,19 +12,18 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple, Protocol
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from loaders.drawn import drawn_row
 from loaders.former import FORMER, FormerFile, encode_former, read_former
 from loaders.layout import COLLECTION, STATE, Layout, PlacedItem, collection_document
-from versioning.digests import parse_multihash, sha256
 from versioning.errors import Conflict, Forbidden, Integrity, InvalidInput, NotFound
-from versioning.objects import hash_file
-from versioning.rows import AssetRef, Row, parse_item
+from versioning.rows import Row, parse_item
 
-__all__ = ["Folder", "PullNotes"]
+__all__ = ["Folder", "Noted", "PullNotes", "document_bytes", "remove"]
 
 _LONGEST_ITEM = 64 * 1024 * 1024
 
@@ -48,6 +47,25 @@ class PullNotes(BaseModel):
     collection: dict[str, Any]
 
 
+class Noted(NamedTuple):
+    """What a pull's notes say: how many items, files and bytes it has."""
+
+    items: int
+    files: int
+    bytes: int
+
+
+class Owners(Protocol):
+    """Who says which files may be replaced: :class:`loaders.owned.Owned`."""
+
+    @property
+    def any(self) -> bool: ...
+
+    def item(self, placed: PlacedItem, collection_id: str) -> None: ...
+
+    def left(self, wanted: Collection[str]) -> dict[str, FormerFile]: ...
+
+
 class Folder:
     """The destination of a pull."""
 
@@ -55,6 +73,8 @@ class Folder:
         self.root = Path(root).absolute()
         self.state = self.root / STATE
         self.parts = self.state / "parts"
+        self._root = f"{self.root}{os.sep}"
+        self._parts = f"{self.parts}{os.sep}"
         self._items = self.state / "items.ndjson"
         self._notes = self.state / "pull.json"
         self._former = self.state / FORMER
@@ -81,8 +101,8 @@ class Folder:
     def placed(self, asset: list[str] | None, *, checked: bool = False) -> Iterator[PlacedItem]:
         """Every item of the pull with its files, from the folder's own notes.
 
-        ``checked`` says that they have just been read or written by this process: then only the assets are drawn from
-        an item, a tenth of the work of proving it; its digests and times are left empty.
+        ``checked`` says that their digests are not asked for, since they have just been read or written by this process
+        or are proven otherwise: then only the assets are drawn from an item (see :mod:`loaders.drawn`).
 
         Raises
         ------
@@ -93,12 +113,12 @@ class Folder:
         try:
             with self._items.open("rb") as file:
                 while line := file.readline(_LONGEST_ITEM):
-                    yield layout.place(_assets_of(line) if checked else self._row(line))
+                    yield layout.place(self._row(line, checked=checked))
         except FileNotFoundError as error:
             raise Integrity(f"{self._items} is missing.", hint="Pull again.", kind="missing") from error
 
-    def note_items(self, rows: Iterable[Row], notes: PullNotes, check: Owned) -> tuple[int, int, int]:
-        """Write the notes of a pull, after every path it wants has been checked; items, files and bytes.
+    def note_items(self, rows: Iterable[Row], notes: PullNotes, check: Owners) -> Noted:
+        """Write the notes of a pull, after every path it wants has been checked.
 
         Nothing of the folder is changed if this fails: the earlier notes stay.
         """
@@ -109,20 +129,21 @@ class Folder:
         part = self.parts / "items.ndjson"
         with part.open("wb") as out:
             for row in rows:
-                placed = layout.place(parse_item(row.item))
-                check.item(self.root, placed, notes.collection_id)
+                placed = layout.place(drawn_row(row.item))
+                check.item(placed, notes.collection_id)
                 items += 1
                 files += len(placed.files)
-                paths.update(placed.paths)
                 size += sum(each.asset.size for each in placed.files)
+                if check.any:
+                    paths.update(placed.paths)
                 out.write(row.item + b"\n")
         # First what the earlier pulls have left, in full: killed in between, either list of items is right with it.
-        left = check.left(self.root, paths)
+        left = check.left(paths)
         if left:
             self.write(self._former.relative_to(self.root).as_posix(), encode_former(sorted(left.items())))
         part.replace(self._items)
-        self.write(self._notes.relative_to(self.root).as_posix(), _document(notes.model_dump(mode="json")))
-        return items, files, size
+        self.write(self._notes.relative_to(self.root).as_posix(), document_bytes(notes.model_dump(mode="json")))
+        return Noted(items, files, size)
 
     def former(self) -> dict[str, FormerFile]:
         """The files that earlier pulls have left, by their paths; some may be of the last pull again.
@@ -139,8 +160,12 @@ class Folder:
         paths: list[str] = []
         for placed in self.placed(notes.asset, checked=True):
             paths.append(placed.path)
-            yield placed.path, _document(placed.document(notes.collection_id))
-        yield COLLECTION, _document(collection_document(notes.collection, iter(paths)))
+            yield placed.path, document_bytes(placed.document(notes.collection_id))
+        yield COLLECTION, self.collection(notes, paths)
+
+    def collection(self, notes: PullNotes, paths: Iterable[str]) -> bytes:
+        """The STAC Collection of the folder, with a link to each of some items."""
+        return document_bytes(collection_document(notes.collection, iter(paths)))
 
     def write(self, path: str, data: bytes) -> None:
         """Write a small file at once, or not at all; one that is the same is left alone."""
@@ -155,31 +180,42 @@ class Folder:
             file.close()
             self.put(part, path)
 
+    def part_path(self) -> str:
+        """A name for a file that is not whole yet."""
+        return f"{self._parts}{os.getpid():x}-{os.urandom(8).hex()}"
+
     @contextmanager
-    def part(self) -> Iterator[tuple[Path, IO[bytes]]]:
+    def part(self) -> Iterator[tuple[str, IO[bytes]]]:
         """A file that is not whole yet; it is removed unless :meth:`put` has moved it to its place."""
-        part = self.parts / f"{os.getpid():x}-{os.urandom(8).hex()}"
+        part = self.part_path()
         try:
-            with part.open("xb") as file:
+            with open(part, "xb") as file:  # noqa: PTH123 - a Path for each of 20,000 files costs as much as opening it
                 yield part, file
         except OSError as error:
-            raise Forbidden(
-                f"{self.root} cannot be written: {error.strerror or error}.", hint="Check space and permissions."
-            ) from error
+            raise self.not_written(error) from error
         finally:
-            part.unlink(missing_ok=True)
+            remove(part)
 
-    def put(self, part: Path, path: str) -> None:
+    def not_written(self, error: OSError) -> Forbidden:
+        """The error for a folder that does not take a file."""
+        return Forbidden(
+            f"{self.root} cannot be written: {error.strerror or error}.", hint="Check space and permissions."
+        )
+
+    def put(self, part: str, path: str) -> None:
         """Move a whole file to its place."""
-        target = self.root / path
+        target = self._root + path
         # A path is at most a folder and a name, so there is one place where a link could lead elsewhere.
-        if target.parent.is_symlink() and target.parent != self.root:
-            raise InvalidInput(f"{target.parent} leads out of {self.root}.", hint="Remove the link, then pull again.")
+        inner, _, _ = path.rpartition("/")
+        if inner and os.path.islink(self._root + inner):  # noqa: PTH114 - as above
+            raise InvalidInput(
+                f"{self._root}{inner} leads out of {self.root}.", hint="Remove the link, then pull again."
+            )
         try:
-            part.replace(target)
+            os.replace(part, target)  # noqa: PTH105 - as above
         except FileNotFoundError:
-            target.parent.mkdir(exist_ok=True)
-            part.replace(target)
+            os.makedirs(self._root + inner, exist_ok=True)  # noqa: PTH103 - as above
+            os.replace(part, target)  # noqa: PTH105 - as above
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -215,85 +251,25 @@ class Folder:
         except OSError as error:
             raise Forbidden(f"{self.root} cannot be made: {error.strerror}.", hint="Name another path.") from error
 
-    def _row(self, line: bytes) -> Row:
+    def _row(self, line: bytes, *, checked: bool) -> Row:
+        data = line.rstrip(b"\n")
         try:
-            return parse_item(line.rstrip(b"\n"))
+            return drawn_row(data) if checked else parse_item(data)
         except (InvalidInput, ValueError, AttributeError) as error:
             raise Integrity(f"{self._items} is altered: {error}.", hint="Pull again.", kind="altered") from error
 
 
-class Owned:
-    """Which files of a folder an earlier pull has made: those may be replaced, and no others."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._files: dict[str, FormerFile] = {}
-        self._last: set[str] = set()
-        notes = folder.notes()
-        self._mine = notes is not None
-        if notes is None:
-            return
-        # A list that was lost or damaged owns nothing: what is there and right is kept, anything else is the user's.
-        with suppress(Integrity):
-            self._files.update(folder.former())
-        with suppress(Integrity):
-            for placed in folder.placed(notes.asset):
-                made = {file.path: FormerFile(file.asset.sha256.hex(), file.asset.size) for file in placed.files}
-                document = _document(placed.document(notes.collection_id))
-                made[placed.path] = FormerFile(sha256(document).hex(), len(document))
-                self._files.update(made)
-                self._last.update(made)
-
-    def left(self, root: Path, wanted: Collection[str]) -> dict[str, FormerFile]:
-        """What earlier pulls leave in a folder where other files are wanted now."""
-        return {
-            path: file
-            for path, file in self._files.items()
-            if path not in self._last or (path not in wanted and os.path.lexists(root / path))
-        }
-
-    def root_files(self, folder: Folder, names: Iterable[str]) -> None:
-        """Refuse a folder whose own files have the names of ours."""
-        for name in names:
-            if not self._mine and os.path.lexists(folder.root / name):
-                raise _foreign(folder.root / name)
-
-    def item(self, root: Path, placed: PlacedItem, collection_id: str) -> None:
-        """Refuse to replace files of the user's with those of an item."""
-        for path in self._unknown(root, [placed.path]):
-            if hash_file(root / path) != sha256(_document(placed.document(collection_id))):
-                raise _foreign(root / path)
-        digests = {file.path: file.asset.sha256 for file in placed.files}
-        for path in self._unknown(root, digests):
-            if hash_file(root / path) != digests[path]:
-                raise _foreign(root / path)
-
-    def _unknown(self, root: Path, paths: Iterable[str]) -> Iterator[str]:
-        """The paths at which something is that no pull has made."""
-        for path in paths:
-            if path not in self._files and os.path.lexists(root / path):
-                if not (root / path).is_file():
-                    raise _foreign(root / path)
-                yield path
-
-
-def _foreign(path: Path) -> Conflict:
-    return Conflict(f"{path} is there, and no pull has made it.", hint="Pull into a folder of its own.")
-
-
-def _document(value: dict[str, Any]) -> bytes:
-    # Readable, and the same bytes for the same content: verify makes it again and compares.
+def document_bytes(value: dict[str, Any]) -> bytes:
+    """A STAC document as it is written: readable, and the same bytes for the same content, so verify can compare."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
-
-
-def _assets_of(line: bytes) -> Row:
-    item = orjson.loads(line)
-    assets = tuple(
-        AssetRef(key, asset["href"], parse_multihash(asset["file:checksum"]), asset["file:size"])
-        for key, asset in sorted(item["assets"].items())
-    )
-    return Row(item["id"], b"", b"", None, None, None, None, assets, line)
 
 
 def missing_folder(root: Path) -> NotFound:
     """The error for a folder that holds no pull."""
     return NotFound(f"{root} holds no pulled version: it has no {STATE}/pull.json.", hint="Pull one: stacpin pull.")
+
+
+def remove(path: str) -> None:
+    """Remove a file that may not be there."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - a Path for each file costs more than this

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,12 +97,18 @@ class Layout:
         return PlacedItem(row, folder, tuple(self._files(row, folder)))
 
     def _files(self, row: Row, folder: str) -> Iterator[PulledFile]:
-        taken = {ITEM}
         # Names are given to all assets, so that a file's name does not depend on what else was asked for.
-        for asset in row.assets:
-            name = _free(asset.key, _extension(asset.href), taken)
+        names = _names(tuple((asset.key, _extension(asset.href)) for asset in row.assets))
+        for asset, name in zip(row.assets, names, strict=True):
             if self._keys is None or asset.key in self._keys:
                 yield PulledFile(f"{folder}/{name}", row.id, asset)
+
+
+@lru_cache(maxsize=1024)
+def _names(assets: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """The file names of an item's assets, given as key and extension: mostly the same for all items of a dataset."""
+    taken = {ITEM}
+    return tuple(_free(key, extension, taken) for key, extension in assets)
 
 
 def collection_document(collection: dict[str, Any], item_paths: Iterator[str]) -> dict[str, Any]:
@@ -137,5 +144,6 @@ def _marked(stem: str, text: str, extension: str) -> str:
 
 
 def _extension(href: str) -> str:
-    match = _EXTENSION.search(urlsplit(href).path.rpartition("/")[2])
+    path = urlsplit(href).path if "://" in href else href
+    match = _EXTENSION.search(path.rpartition("/")[2])
     return match[0] if match else ""

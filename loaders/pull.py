@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import chain
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from loaders.folder import Folder, Owned, PullNotes
-from loaders.layout import COLLECTION, PulledFile
+from loaders.bring import Bringer, Link, Outcome
+from loaders.folder import Folder, Noted, PullNotes
+from loaders.layout import COLLECTION, PlacedItem, PulledFile
 from loaders.lock import LOCK_NAME, LockEntry, write_lock
+from loaders.owned import Owned
 from loaders.source import PinSource
-from versioning.errors import Integrity, NotFound, StacpinError, StorageUnavailable
+from versioning.errors import Integrity, NotFound, StacpinError
 from versioning.events import Listener, Progress, silent
-from versioning.objects import hash_file
 from versioning.rows import AssetRef
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PullReport", "proven_blocks", "pull", "windowed"]
 
-_TRIES = 3
 _SHOWN = 5
+_BATCH = 32
+_BATCH_BYTES = 4 * 1024 * 1024
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -41,7 +43,8 @@ class PullReport:
     """What a pull did. ``proven`` says whether the items are proven against the version's digest, not only the files.
 
     ``fetched`` and ``fetched_bytes`` were brought by this pull, ``kept`` were there and right, ``replaced`` were there
-    and wrong (they count as fetched too). ``whole`` says whether every file of the version was asked for.
+    and wrong (they count as fetched too). Of those fetched, ``linked`` share their blocks with the catalog. ``whole``
+    says whether every file of the version was asked for.
     """
 
     pin: str
@@ -54,22 +57,13 @@ class PullReport:
     fetched_bytes: int
     kept: int
     replaced: int
+    linked: int
     whole: bool
     proven: bool
 
     def to_dict(self) -> dict[str, Any]:
         """The report for ``--json``."""
         return asdict(self)
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What happened to one file."""
-
-    file: PulledFile
-    fetched: bool = False
-    replaced: bool = False
-    error: StacpinError | None = None
 
 
 def pull(
@@ -79,6 +73,7 @@ def pull(
     *,
     asset: Iterable[str] | None = None,
     workers: int = 8,
+    link: Link = "auto",
     on_event: Listener = silent,
 ) -> PullReport:
     """Bring the files of a version, or of what a query finds of it, into a folder.
@@ -95,11 +90,17 @@ def pull(
         The keys of the assets that are wanted; None is all of them.
     workers
         How many files are brought at once.
+    link
+        How files come out of a catalog on a local disk: ``copy``; ``reflink`` (they share blocks until one is written
+        to; not on every disk); ``hardlink`` (one file with two names, which is made read-only: who writes to it all
+        the same damages the catalog); ``auto``, a reflink where the disk can, otherwise a copy. Every byte is proven.
     on_event
         Hears how far it is, in bytes.
 
     Raises
     ------
+    InvalidInput
+        If ``link`` asks for what the disk cannot do.
     Integrity
         If an object is missing or is not what its checksum says; it is named, the good files stay, and nothing wrong is
         left under a file's name.
@@ -122,38 +123,99 @@ def pull(
         declared=dict(facts.collection),
         collection=source.collection(),
     )
+    bringer = Bringer(source, folder, proven_blocks, link)
     with folder.locked():
         owned = Owned(folder)
-        owned.root_files(folder, (COLLECTION, LOCK_NAME))
-        items, files, size = folder.note_items(source.rows(query), notes, owned)
+        owned.root_files((COLLECTION, LOCK_NAME))
+        noted = folder.note_items(source.rows(query), notes, owned)
         del owned
-        counts = _bring_all(source, folder, notes, size, workers=workers, on_event=on_event)
-        for path, data in folder.documents(notes):
-            folder.write(path, data)
+        counts, paths = _bring_all(bringer, folder, notes, noted, workers=workers, on_event=on_event)
+        folder.write(COLLECTION, folder.collection(notes, paths))
         write_lock(folder.root / LOCK_NAME, [LockEntry(facts.pin, facts.digest, source.url)])
-    whole = notes.whole and notes.asset is None
-    return PullReport(facts.pin, facts.digest, str(folder.root), items, files, size, *counts, whole, notes.proven)
+    return PullReport(
+        facts.pin,
+        facts.digest,
+        str(folder.root),
+        *noted,
+        **asdict(counts),
+        whole=notes.whole and notes.asset is None,
+        proven=notes.proven,
+    )
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What happened to the files, as the report has it."""
+
+    fetched: int = 0
+    fetched_bytes: int = 0
+    kept: int = 0
+    replaced: int = 0
+    linked: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        if not outcome.fetched:
+            self.kept += 1
+            return
+        self.fetched += 1
+        self.fetched_bytes += outcome.file.asset.size
+        self.replaced += outcome.replaced
+        self.linked += outcome.linked
+
+
+class _Item:
+    """An item whose files are being brought: its document comes after the last of them, and only if all are right."""
+
+    def __init__(self, placed: PlacedItem) -> None:
+        self.placed = placed
+        self._left = max(1, len(placed.files))
+        self._right = True
+        self._lock = Lock()
+
+    def done(self, *, right: bool) -> bool:
+        """Say that one file is done; True if its document may be written now."""
+        with self._lock:
+            self._left -= 1
+            self._right = self._right and right
+            return self._right and not self._left
+
+
+_Task = tuple[_Item, PulledFile | None]
 
 
 def _bring_all(
-    source: PinSource, folder: Folder, notes: PullNotes, size: int, *, workers: int, on_event: Listener
-) -> tuple[int, int, int, int]:
-    fetched = fetched_bytes = kept = replaced = done = 0
+    bringer: Bringer, folder: Folder, notes: PullNotes, noted: Noted, *, workers: int, on_event: Listener
+) -> tuple[_Counts, list[str]]:
+    """Bring every file and document; what happened, and where the documents lie."""
+    counts, done, paths = _Counts(), 0, []
     failed: list[StacpinError] = []
-    on_event(Progress("pull", 0, size, "bytes"))
-    wanted = (file for placed in folder.placed(notes.asset, checked=True) for file in placed.files)
-    for outcome in windowed(lambda file: _bring(source, folder, file), wanted, workers):
-        asset = outcome.file.asset
+    on_event(Progress("pull", 0, noted.bytes, "bytes"))
+
+    def work(batch: Sequence[_Task]) -> list[Outcome]:
+        outcomes = []
+        for item, file in batch:
+            outcome = bringer.bring(file) if file is not None else None
+            if outcome is not None:
+                outcomes.append(outcome)
+            if item.done(right=outcome is None or outcome.error is None):
+                bringer.document(item.placed, notes.collection_id)
+        return outcomes
+
+    def wanted() -> Iterator[_Task]:
+        for placed in folder.placed(notes.asset, checked=True):
+            paths.append(placed.path)
+            item = _Item(placed)
+            yield from ((item, file) for file in placed.files or [None])
+
+    for outcome in chain.from_iterable(windowed(work, _batches(wanted(), noted.files, workers), workers)):
         if outcome.error is not None:
             failed.append(outcome.error)
             if not isinstance(outcome.error, Integrity):
                 raise outcome.error
-        elif outcome.fetched:
-            fetched, fetched_bytes, replaced = fetched + 1, fetched_bytes + asset.size, replaced + outcome.replaced
         else:
-            kept += 1
-        done += asset.size
-        on_event(Progress("pull", done, size, "bytes", outcome.file.path))
+            counts.add(outcome)
+        done += outcome.file.asset.size
+        on_event(Progress("pull", done, noted.bytes, "bytes", outcome.file.path))
     if failed:
         more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
         raise Integrity(
@@ -162,42 +224,25 @@ def _bring_all(
             hint="The others are in place. Repair the catalog, then pull again.",
             kind=failed[0].kind,
         )
-    return fetched, fetched_bytes, kept, replaced
+    return counts, paths
 
 
-def _bring(source: PinSource, folder: Folder, file: PulledFile) -> _Outcome:
-    outcome = _Outcome(file)
-    target = folder.root / file.path
-    there = os.path.lexists(target)
-    if there and _is_right(target, file.asset):
-        return outcome
-    try:
-        for tries_left in reversed(range(_TRIES)):
-            try:
-                with folder.part() as (part, out):
-                    for block in proven_blocks(source, file.asset, file.path):
-                        out.write(block)
-                    out.close()
-                    folder.put(part, file.path)
-                break
-            except StorageUnavailable:
-                if not tries_left:
-                    raise
-                time.sleep(0.5 * (_TRIES - tries_left))
-    except StacpinError as error:
-        outcome.error = error
-        if there and isinstance(error, Integrity):
-            target.unlink(missing_ok=True)  # it is ours and wrong: nothing wrong is left under a file's name
-        return outcome
-    outcome.fetched, outcome.replaced = True, there
-    return outcome
+def _batches(wanted: Iterable[_Task], files: int, workers: int) -> Iterator[Sequence[_Task]]:
+    """What each worker takes at a time: of small files several, if there are enough to keep all workers busy.
 
-
-def _is_right(target: Path, asset: AssetRef) -> bool:
-    try:
-        return target.stat().st_size == asset.size and hash_file(target) == asset.sha256
-    except OSError:
-        return False
+    To hand over every file by itself took 40 % of the time of 5,000 files of 150 KB.
+    """
+    most = min(_BATCH, files // (16 * max(1, workers)))
+    batch: list[_Task] = []
+    size = 0
+    for task in wanted:
+        batch.append(task)
+        size += task[1].asset.size if task[1] is not None else 0
+        if len(batch) >= most or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def proven_blocks(source: PinSource, asset: AssetRef, name: str) -> Iterator[memoryview]:
