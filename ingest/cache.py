@@ -6,71 +6,65 @@ says is only ever about bytes that were hashed in the same run.
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 
-from platformdirs import user_cache_path
-
+from ingest.cache_file import CacheFile, cache_folder
 from versioning.digests import sha256
 from versioning.objects import hash_file
 
-__all__ = ["DigestCache", "fingerprint"]
+__all__ = ["SCHEME", "DigestCache", "fingerprint", "fingerprint_of"]
 
 # Counted up when the meaning of a content digest changes, so that nothing stale is believed.
-_SCHEME = 1
+SCHEME = 1
 
 
 def fingerprint(files: Sequence[Path], *parameters: str | None) -> str:
     """One digest over the bytes of all files that take part (a raster with its mask, a Shapefile) and parameters."""
-    parts = [f"{file.suffix.lower()} {hash_file(file).hex()}" for file in files]
-    return sha256("\n".join([str(_SCHEME), *parts, *(repr(each) for each in parameters)]).encode()).hex()
+    return fingerprint_of({file: hash_file(file) for file in files}, *parameters)
+
+
+def fingerprint_of(hashes: Mapping[Path, bytes], *parameters: str | None) -> str:
+    """The same from the sha256 of each file."""
+    parts = [f"{file.suffix.lower()} {digest.hex()}" for file, digest in hashes.items()]
+    return sha256("\n".join([str(SCHEME), *parts, *(repr(each) for each in parameters)]).encode()).hex()
 
 
 class DigestCache:
-    """What was computed before. Without a writable place it remembers nothing, and says nothing about it."""
+    """What was computed before.
 
-    def __init__(self, path: Path | None = None) -> None:
-        folder = Path(os.environ["STACPIN_CACHE"]) if "STACPIN_CACHE" in os.environ else user_cache_path("stacpin")
-        self._path = path or folder / "digests.sqlite"
-        self._lock = Lock()
-        self._connection = self._open()
+    Parameters
+    ----------
+    path
+        Another place than the user's cache folder.
+    writes
+        False in worker processes: the process that started them writes for all, many at a time.
+    """
+
+    def __init__(self, path: Path | None = None, *, writes: bool = True) -> None:
+        self._writes = writes
+        table = "create table if not exists digests (key text primary key, digest text not null)"
+        self._file = CacheFile(path or cache_folder() / "digests.sqlite", table)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies; other caches of the same user lie beside it."""
+        return self._file.path
 
     def get(self, key: str) -> str | None:
         """The content digest that a fingerprint stands for, if it is known."""
-        if self._connection is None:
-            return None
-        try:
-            with self._lock:
-                row = self._connection.execute("select digest from digests where key = ?", (key,)).fetchone()
-        except sqlite3.Error:
-            return None
-        return row[0] if row else None
+        rows = self._file.read("select digest from digests where key = ?", (key,))
+        return rows[0][0] if rows else None
 
     def put(self, key: str, digest: str) -> None:
         """Remember a content digest."""
-        if self._connection is None:
-            return
-        try:
-            with self._lock, self._connection:
-                self._connection.execute("insert or ignore into digests values (?, ?)", (key, digest))
-        except sqlite3.Error:
-            return
+        if self._writes:
+            self.put_many({key: digest})
+
+    def put_many(self, digests: Mapping[str, str]) -> None:
+        """Remember content digests, in one transaction."""
+        self._file.write(("insert or ignore into digests values (?, ?)", list(digests.items())))
 
     def close(self) -> None:
         """Close the file."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _open(self) -> sqlite3.Connection | None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=5, check_same_thread=False)
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("create table if not exists digests (key text primary key, digest text not null)")
-        except (OSError, sqlite3.Error):
-            return None
-        return connection
+        self._file.close()

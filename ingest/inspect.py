@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.cache import DigestCache, fingerprint
+from ingest.cache import DigestCache, fingerprint_of
 from versioning.errors import NotFound, StorageUnavailable
 from versioning.objects import hash_file
 
@@ -37,6 +37,12 @@ class Inspection:
         Bytes of all files that take part.
     bands
         How many a raster has; None for anything else.
+    bytes_digest
+        The sha256 of the file itself, 32 bytes: whoever stores it as it is need not hash it again.
+    others
+        The files that take part beside the source: its mask, the parts of a Shapefile, what a VRT names.
+    settled
+        Whether the source's state was taken early enough to stand for its content, see `ingest.file_memory`.
     """
 
     path: Path
@@ -45,6 +51,9 @@ class Inspection:
     crs: str | None
     size: int
     bands: int | None = None
+    bytes_digest: bytes | None = None
+    others: tuple[Path, ...] = ()
+    settled: bool = False
 
 
 def inspect_raster(path: Path, cache: DigestCache, *, crs: str | None = None) -> Inspection:
@@ -53,14 +62,18 @@ def inspect_raster(path: Path, cache: DigestCache, *, crs: str | None = None) ->
     from catalog.rasters import open_raster
 
     with open_raster(path, crs=crs) as raster:
-        before = _state(raster.files)
-        key = fingerprint(raster.files, "raster", crs)
+        files = raster.files
+        before = _state(files)
+        hashes = {file: hash_file(file) for file in files}
+        key = fingerprint_of(hashes, "raster", crs)
         digest = cache.get(key)
         if digest is None:
             digest = raster_digest_of(raster)
-            _check_state(path, raster.files, before)
+            _check_state(path, files, before)
             cache.put(key, digest)
-        return Inspection(path, key, digest, _crs_name(raster.crs), _size(raster.files), raster.dataset.count)
+        return Inspection(
+            path, key, digest, _crs_name(raster.crs), _size(before), raster.dataset.count, hashes[files[0]], files[1:]
+        )
 
 
 def inspect_labels(
@@ -76,20 +89,25 @@ def inspect_labels(
         beside = (each for each in path.parent.iterdir() if each.stem == path.stem)
         files = sorted(each for each in beside if each.suffix.lower() in _SHAPEFILE)
     before = _state(files)
-    key = fingerprint(files, "labels", crs, layer, None if precision is None else repr(precision))
+    hashes = {file: hash_file(file) for file in files}
+    key = fingerprint_of(hashes, "labels", crs, layer, None if precision is None else repr(precision))
     source = open_vectors(path, crs=crs, layer=layer)
     digest = cache.get(key)
     if digest is None:
         digest = vector_digest(path, crs=crs, layer=layer, precision=precision)
         _check_state(path, files, before)
         cache.put(key, digest)
-    return Inspection(path, key, digest, source.crs.name, _size(files))
+    others = tuple(file for file in files if file != path)
+    return Inspection(path, key, digest, source.crs.name, _size(before), bytes_digest=hashes[path], others=others)
 
 
 def inspect_opaque(path: Path) -> Inspection:
     """Inspect a file that is kept as it is: its content is its bytes."""
-    digest = hash_file(path).hex()
-    return Inspection(path, digest, f"b1:{digest}", None, path.stat().st_size)
+    before = _state([path])
+    digest = hash_file(path)
+    _check_state(path, [path], before)
+    name = digest.hex()
+    return Inspection(path, name, f"b1:{name}", None, _size(before), bytes_digest=digest)
 
 
 def content_digest(
@@ -138,5 +156,5 @@ def _crs_name(crs: CRS | None) -> str:
     return identity if isinstance(identity, str) else crs.to_wkt()
 
 
-def _size(files: Sequence[Path]) -> int:
-    return sum(file.stat().st_size for file in files)
+def _size(state: Sequence[tuple[int, int]]) -> int:
+    return sum(size for size, _ in state)

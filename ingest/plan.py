@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -11,19 +11,20 @@ from typing import Any, Literal
 
 from ingest.cache import DigestCache
 from ingest.checks import check_label_properties
-from ingest.inspect import Inspection, inspect_labels, inspect_opaque, inspect_raster
+from ingest.inspect import Inspection
+from ingest.inspect_all import inspect_all
+from ingest.parents import Parents
 from ingest.recipe import Recipe
 from ingest.sources import SourceAsset, SourceItem
+from ingest.verdicts import Verdicts
 from versioning.errors import InvalidInput, StacpinError
-from versioning.events import Listener, Progress, silent
+from versioning.events import Listener, silent
 from versioning.version import Version
 
-__all__ = ["Plan", "PlannedAsset", "PlannedItem", "Refusal", "check_settings", "make_plan"]
+__all__ = ["Plan", "PlannedAsset", "PlannedItem", "Refusal", "check_settings", "compare_with", "make_plan"]
 
 Action = Literal["convert", "reuse"]
 State = Literal["new", "changed", "unchanged"]
-# By item and asset, not by file: two layers may read one file in two ways.
-_Inspected = dict[tuple[str, str], Inspection]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class PlannedAsset:
     lineage
         ``pin:source`` of an asset that is derived (warped, reprojected), else None.
     parent
-        The parent version's asset of that item and key, else None.
+        The parent version's asset of that item and key, else None; of an item that was known to be unchanged it is read
+        when somebody looks into it.
     action
         ``reuse`` where the parent's bytes serve as they are.
     unnamed
@@ -48,7 +50,7 @@ class PlannedAsset:
     inspection: Inspection
     target_crs: str | None
     lineage: dict[str, Any] | None
-    parent: dict[str, Any] | None
+    parent: Mapping[str, Any] | None
     action: Action
     unnamed: bool = False
 
@@ -63,8 +65,8 @@ class PlannedItem:
         ``unchanged`` means that a version would have it as the parent has it. ``changed`` may still turn out to be
         nothing where labels were exported again: whether they are the parent's but for noise is known when they are
         made.
-    geometry
-        The parent item's.
+    parents
+        Where the parent's item is read from when somebody asks for it.
     kept
         Whether all its assets can stay as the parent describes them, unopened.
     removed
@@ -78,11 +80,21 @@ class PlannedItem:
     source: SourceItem
     assets: dict[str, PlannedAsset]
     state: State
-    geometry: dict[str, Any] | None = None
+    parents: Parents | None = field(default=None, repr=False, compare=False)
     kept: bool = False
     removed: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
     described: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def parent(self) -> dict[str, Any] | None:
+        """The parent version's item, as it is stored."""
+        return None if self.parents is None else self.parents.item(self.source.id)
+
+    @property
+    def geometry(self) -> dict[str, Any] | None:
+        """The parent item's geometry."""
+        return (self.parent or {}).get("geometry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,25 +176,27 @@ def check_settings(recipe: Recipe) -> None:
     InvalidInput
         It names the layer.
     """
-    import rasterio
-
-    from catalog.crs_identity import parse_crs
-    from ingest.cog import CogProfile
-
-    # In an Env, what GDAL says of an unknown code goes to logging; outside, it goes to stderr, beside our own error.
-    with rasterio.Env():
-        if recipe.crs is not None:
-            parse_crs(recipe.crs, what="the recipe's crs")
-        for name, layer in recipe.layers.items():
-            for key in ("crs", "source_crs"):
-                crs = getattr(layer, key)
-                if crs is not None:
-                    parse_crs(crs, what=f"the {key} of layer {name!r},")
+    named: list[tuple[str, str]] = [] if recipe.crs is None else [("the recipe's crs", recipe.crs)]
     for name, layer in recipe.layers.items():
-        try:
-            CogProfile(**layer.cog.model_dump())
-        except InvalidInput as error:
-            raise InvalidInput(f"layer {name!r}: {error.message}", hint=error.hint, kind=error.kind) from error
+        said = (("crs", layer.crs), ("source_crs", layer.source_crs))
+        named += [(f"the {key} of layer {name!r},", crs) for key, crs in said if crs is not None]
+    if named:  # importing rasterio takes 0.4 s
+        import rasterio
+
+        from catalog.crs_identity import parse_crs
+
+        # In an Env, what GDAL says of an unknown code goes to logging; outside, to stderr, beside our own error.
+        with rasterio.Env():
+            for what, crs in named:
+                parse_crs(crs, what=what)
+    for name, layer in recipe.layers.items():
+        if layer.cog.model_fields_set:
+            from ingest.cog import CogProfile
+
+            try:
+                CogProfile(**layer.cog.model_dump())
+            except InvalidInput as error:
+                raise InvalidInput(f"layer {name!r}: {error.message}", hint=error.hint, kind=error.kind) from error
 
 
 def make_plan(
@@ -202,75 +216,135 @@ def make_plan(
         If a source is refused and the recipe does not say ``on_error: quarantine``, or if the sources' CRSs differ and
         the recipe names none.
     """
-    plan = Plan(recipe.dataset, parent)
     assets = [(item, asset) for item in items for asset in item.assets.values()]
-    on_event(Progress("plan", 0, len(assets), "files"))
-    inspected: _Inspected = {}
-    refused: dict[str, Refusal] = {}
-    with ThreadPoolExecutor(workers) as pool:
-        pending = [(item, asset, pool.submit(_inspect, asset, cache)) for item, asset in assets]
-        for done, (item, asset, future) in enumerate(pending, start=1):
-            try:
-                inspected[item.id, asset.key] = future.result()
-            except StacpinError as error:
-                if recipe.on_error == "stop":
-                    pool.shutdown(cancel_futures=True)
-                    raise
-                refused[item.id] = Refusal(item.id, str(asset.path), error.kind, error.message, error.hint)
-            on_event(Progress("plan", done, len(assets), "files", asset.path.name))
-    whole = [item for item in items if item.id not in refused]
-    common = _common_crs(recipe, whole, inspected)
-    before = {row.id: row.parse() for row in parent.rows()} if parent else {}
-    told = _said_before(recipe, parent)
-    plan.items = [_plan_item(item, inspected, common, before.get(item.id), told) for item in whole]
-    known = [asset for item in plan.items for asset in item.assets.values()]
-    if not refused and all(asset.action == "reuse" for asset in known if asset.source.settings.kind == "labels"):
-        check_label_properties((asset.source, asset.parent or {}) for asset in known)
+    sources = _Sources(items)
+    with closing(inspect_all([asset for _, asset in assets], cache, workers=workers, on_event=on_event)) as found:
+        for at, result in found:
+            item, asset = assets[at]
+            error = result if isinstance(result, StacpinError) else _wrong_bands(asset, result)
+            if error is not None and recipe.on_error == "stop":
+                raise error
+            if error is not None:
+                refusal = Refusal(item.id, str(asset.path), error.kind, error.message, error.hint)
+                sources.refused[item.id] = refusal
+            elif not isinstance(result, StacpinError):
+                sources.inspected[item.id, asset.key] = result
+    return _compared(recipe, sources, parent, cache)
+
+
+def compare_with(recipe: Recipe, plan: Plan, parent: Version, *, cache: DigestCache) -> Plan:
+    """The plan of the same sources against another version, such as the one that was just made of them.
+
+    Nothing is inspected again; what turns out to be unchanged is remembered, so that the next plan knows it.
+    """
+    sources = _Sources([item.source for item in plan.items])
+    for item in plan.items:
+        sources.inspected.update({(item.source.id, key): asset.inspection for key, asset in item.assets.items()})
+    sources.refused.update({each.item: each for each in plan.refused})
+    return _compared(recipe, sources, parent, cache)
+
+
+@dataclass(slots=True)
+class _Sources:
+    """The items of a recipe, and what their files are, or why they are refused."""
+
+    items: list[SourceItem]
+    # By item and asset, not by file: two layers may read one file in two ways.
+    inspected: dict[tuple[str, str], Inspection] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
+
+    def whole(self) -> list[SourceItem]:
+        return [item for item in self.items if item.id not in self.refused]
+
+    def of(self, item: SourceItem) -> dict[str, Inspection]:
+        return {key: self.inspected[item.id, key] for key in item.assets}
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What items are compared with: the parent's, and what its recipe said of each layer."""
+
+    parents: Parents
+    common: str | None
+    told: dict[str, dict[str, Any]]
+
+
+def _compared(recipe: Recipe, sources: _Sources, parent: Version | None, cache: DigestCache) -> Plan:
+    plan = Plan(recipe.dataset, parent)
+    refused = sources.refused
+    parents = Parents(parent)
+    basis = _Basis(parents, _common_crs(recipe, sources), _said_before(recipe, parent))
+    with Verdicts(cache.path.with_name("verdicts.sqlite"), recipe, (basis.common, basis.told), parents) as verdicts:
+        for item in sources.whole():
+            seen = sources.of(item)
+            if verdicts.unchanged(item, seen):
+                plan.items.append(_unchanged(item, seen, basis))
+                continue
+            planned = _plan_item(item, seen, basis)
+            if planned.state == "unchanged":
+                verdicts.add(item, seen, planned.parent or {})
+                planned = _unchanged(item, seen, basis)  # the same, without the parent's item in memory
+            plan.items.append(planned)
+    labels = [asset for item in plan.items for asset in item.assets.values() if asset.source.settings.kind == "labels"]
+    if not refused and all(asset.action == "reuse" for asset in labels):
+        check_label_properties((asset.source, asset.parent or {}) for asset in labels)
     # What was refused this time is not what was taken away: the parent's item stays.
-    plan.removed = sorted(before.keys() - {item.id for item in items})
+    plan.removed = sorted(parents.digests.keys() - {item.id for item in sources.items} - refused.keys())
     plan.refused = [refused[item_id] for item_id in sorted(refused)]
     if parent is not None:
         from ingest.compare import collection_changes
 
-        plan.metadata = collection_changes(recipe, parent.record.collection, before.values(), whole=not plan.changes)
+        # Which assets items may have is compared only where all items stay: then these are all that the parent has.
+        left = (parents.item(item_id) for item_id in parents.digests.keys() & refused.keys())
+        there = [*verdicts.kinds(), *(each for each in left if each is not None)]
+        plan.metadata = collection_changes(recipe, parent.record.collection, there, whole=not plan.changes)
     return plan
 
 
-def _inspect(asset: SourceAsset, cache: DigestCache) -> Inspection:
-    layer = asset.settings
-    if layer.kind == "raster":
-        inspection = inspect_raster(asset.path, cache, crs=layer.source_crs)
-        _check_bands(asset, inspection)
-        return inspection
-    if layer.kind == "labels":
-        return inspect_labels(asset.path, cache, crs=layer.source_crs, layer=layer.layer, precision=layer.precision)
-    return inspect_opaque(asset.path)
+def _unchanged(item: SourceItem, seen: Mapping[str, Inspection], basis: _Basis) -> PlannedItem:
+    """What `_plan_item` would say, without looking at the parent's item."""
+    assets = {}
+    for key, asset in item.assets.items():
+        target = asset.settings.crs or basis.common
+        there = basis.parents.member(item.id, "assets", key)
+        lineage, named = _lineage(asset, seen[key], target), _unnamed(item, asset, basis)
+        assets[key] = PlannedAsset(asset, seen[key], target, lineage, there, "reuse", unnamed=named)
+    return PlannedItem(item, assets, "unchanged", basis.parents, kept=True)
 
 
-def _check_bands(asset: SourceAsset, inspection: Inspection) -> None:
+def _wrong_bands(asset: SourceAsset, inspection: Inspection) -> StacpinError | None:
+    if not asset.settings.bands:
+        return None
     from ingest.describe import bands_named
 
-    named = bands_named(asset)
-    if named and len(named) != inspection.bands:
-        raise InvalidInput(
-            f"{asset.path} has {inspection.bands} bands; its layer names {len(named)}.",
-            hint=f"Name each of them under 'bands:' of layer {asset.layer!r}.",
-        )
+    try:
+        named = bands_named(asset)
+    except InvalidInput as error:  # a template that cannot be filled
+        return error
+    if len(named) == inspection.bands:
+        return None
+    return InvalidInput(
+        f"{asset.path} has {inspection.bands} bands; its layer names {len(named)}.",
+        hint=f"Name each of them under 'bands:' of layer {asset.layer!r}.",
+    )
 
 
-def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: _Inspected) -> str | None:
+def _common_crs(recipe: Recipe, sources: _Sources) -> str | None:
     """The CRS of everything for which the recipe names none: the sources' own, if they agree."""
     if recipe.crs is not None:
         return recipe.crs
     found: dict[str, list[Path]] = {}
-    text: dict[str, str] = {}
-    for item in items:
+    for item in sources.whole():
         for asset in item.assets.values():
-            crs = inspected[item.id, asset.key].crs
+            crs = sources.inspected[item.id, asset.key].crs
             if asset.settings.crs is None and crs is not None:
-                name = _crs_key(crs)
-                text.setdefault(name, crs)
-                found.setdefault(name, []).append(asset.path)
+                found.setdefault(crs, []).append(asset.path)
+    text = next(iter(found), None)
+    if len(found) > 1:  # several texts may name one CRS; what they mean is asked only then: it imports rasterio
+        meant: dict[str, list[Path]] = {}
+        for crs, paths in found.items():
+            meant.setdefault(_crs_key(crs), []).extend(paths)
+        found = meant
     if len(found) > 1:
         listed = "; ".join(
             f"{crs[:60]} ({len(paths)} files, e.g. {paths[0].name})" for crs, paths in sorted(found.items())
@@ -280,7 +354,7 @@ def _common_crs(recipe: Recipe, items: Iterable[SourceItem], inspected: _Inspect
             hint="Say which one the dataset shall have: 'crs: EPSG:…' in the recipe, or in the layers.",
             kind="mixed-crs",
         )
-    return next(iter(text.values()), None)
+    return text
 
 
 def _said_before(recipe: Recipe, parent: Version | None) -> dict[str, dict[str, Any]]:
@@ -290,21 +364,12 @@ def _said_before(recipe: Recipe, parent: Version | None) -> dict[str, dict[str, 
     return {name: layers.get(name, {}) for name in recipe.layers}
 
 
-def _plan_item(
-    item: SourceItem,
-    inspected: _Inspected,
-    common: str | None,
-    before: dict[str, Any] | None,
-    told: dict[str, dict[str, Any]],
-) -> PlannedItem:
+def _plan_item(item: SourceItem, seen: Mapping[str, Inspection], basis: _Basis) -> PlannedItem:
+    before = basis.parents.item(item.id)
     there = (before or {}).get("assets", {})
     assets = {
         key: _plan_asset(
-            asset,
-            inspected[item.id, key],
-            asset.settings.crs or common,
-            there.get(key),
-            unnamed="bands" in told.get(item.layer, {}) and not asset.settings.bands,
+            asset, seen[key], asset.settings.crs or basis.common, there.get(key), unnamed=_unnamed(item, asset, basis)
         )
         for key, asset in item.assets.items()
     }
@@ -314,30 +379,24 @@ def _plan_item(
 
     # Asked of every asset, whether or not the layer reads as before: templates say other things of a renamed file, and
     # an item that was refused last time is still described as the recipe before that did.
-    layer = told.get(item.layer, {})
+    layer = basis.told.get(item.layer, {})
     found = {key: asset_changes(asset, layer) for key, asset in assets.items() if asset.action == "reuse"}
     described = {key: names for key, names in found.items() if names}
     kept = there.keys() == assets.keys() and all(asset.action == "reuse" for asset in assets.values()) and not described
     properties = property_changes(item, before, derived=kept)
     state: State = "unchanged" if kept and not properties else "changed"
     removed = tuple(sorted(there.keys() - assets.keys()))
-    return PlannedItem(item, assets, state, before.get("geometry"), kept, removed, properties, described)
+    return PlannedItem(item, assets, state, basis.parents, kept, removed, properties, described)
+
+
+def _unnamed(item: SourceItem, asset: SourceAsset, basis: _Basis) -> bool:
+    return "bands" in basis.told.get(item.layer, {}) and not asset.settings.bands
 
 
 def _plan_asset(
     source: SourceAsset, inspection: Inspection, target: str | None, parent: dict[str, Any] | None, *, unnamed: bool
 ) -> PlannedAsset:
-    layer = source.settings
-    lineage: dict[str, Any] | None = None
-    resampled = layer.kind == "raster" and layer.resolution is not None
-    if layer.kind != "file" and target is not None and (resampled or not _same_crs(inspection.crs, target)):
-        parameters: dict[str, Any] = {"target_crs": _crs_key(target)}
-        if layer.kind == "raster":
-            parameters |= {"resampling": layer.resampling, "resolution": layer.resolution}
-        else:
-            parameters |= {"precision": layer.precision}
-        step = "warp" if layer.kind == "raster" else "reproject"
-        lineage = {"inputs": [inspection.digest], "step": step, "parameters": parameters}
+    lineage = _lineage(source, inspection, target)
     if parent is None:
         same = False
     elif lineage is None:
@@ -347,8 +406,23 @@ def _plan_asset(
     return PlannedAsset(source, inspection, target, lineage, parent, "reuse" if same else "convert", unnamed=unnamed)
 
 
+def _lineage(source: SourceAsset, inspection: Inspection, target: str | None) -> dict[str, Any] | None:
+    """``pin:source`` of what is derived: its inputs and the parameters of the step."""
+    layer = source.settings
+    resampled = layer.kind == "raster" and layer.resolution is not None
+    if layer.kind != "file" and target is not None and (resampled or not _same_crs(inspection.crs, target)):
+        parameters: dict[str, Any] = {"target_crs": _crs_key(target)}
+        if layer.kind == "raster":
+            parameters |= {"resampling": layer.resampling, "resolution": layer.resolution}
+        else:
+            parameters |= {"precision": layer.precision}
+        step = "warp" if layer.kind == "raster" else "reproject"
+        return {"inputs": [inspection.digest], "step": step, "parameters": parameters}
+    return None
+
+
 def _same_crs(one: str | None, other: str) -> bool:
-    return one is not None and _crs_key(one) == _crs_key(other)
+    return one is not None and (one == other or _crs_key(one) == _crs_key(other))
 
 
 @lru_cache(maxsize=256)
