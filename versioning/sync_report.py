@@ -117,7 +117,7 @@ class SyncReport:
         return not (self.missing.count or self.mismatched.count or self.diverged)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report for ``--json``."""
+        """The report for ``--json``; of what was skipped, which may be everything, without names."""
         return {
             "source": self.source,
             "destination": self.destination,
@@ -127,7 +127,7 @@ class SyncReport:
             "datasets": self.datasets,
             "missing": self.missing.to_dict(),
             "copied": self.copied.to_dict(),
-            "skipped": self.skipped.to_dict(),
+            "skipped": {key: value for key, value in self.skipped.to_dict().items() if key != "names"},
             "extra": self.extra.to_dict(),
             "mismatched": self.mismatched.to_dict(),
             "diverged": [
