@@ -2,8 +2,8 @@
 
     python -m benchmarks.store.growth [--items 10000,100000] [--steps commit,diff,…] [--scratch DIR] [--keep]
 
-The catalogs are made once, by real commits, and kept; each step works on a copy of links to one. Every timed call begins
-with a catalog that has just been opened, so that nothing is remembered but what the disk's cache has.
+The catalogs are made once, by real commits, and kept; each step works on a copy of links to one. Every timed call
+begins with a catalog that has just been opened, so that nothing is remembered but what the disk's cache has.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import resource
 import shutil
 import tempfile
@@ -19,8 +20,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any
 
 from benchmarks.store.counting import Counting
@@ -71,7 +73,7 @@ class Bench:
         shutil.rmtree(self._work)
 
     def commits(self) -> Iterator[tuple[str, str]]:
-        """1,000 changes, side by side and scattered; then 200 scattered commits in a row."""
+        """1,000 changes, side by side and scattered."""
         for clustered in (True, False):
             with self.fresh() as folder:
                 cost = commit_to(folder, changed(numbers(self.count, 1000, clustered=clustered), 1))
@@ -86,12 +88,9 @@ class Bench:
                 costs.append(commit_to(folder, changed(picked, state)))
             size = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
         written, cpu = [cost.written for cost in costs], [cost.cpu for cost in costs]
-        yield (
-            "200 commits of 1,000 scattered changes",
-            f"{_size(sum(written) / 200)} written a commit (median {_size(median(written))}, most {_size(max(written))}), "
-            f"CPU {sum(cpu) / 200:.2f} s a commit (median {median(cpu):.2f}, most {max(cpu):.2f}); "
-            f"manifests then {_size(size)}",
-        )
+        each = f"{_size(sum(written) / 200)} written (median {_size(median(written))}, most {_size(max(written))})"
+        time_of = f"CPU {sum(cpu) / 200:.2f} s (median {median(cpu):.2f}, most {max(cpu):.2f})"
+        yield "200 commits of 1,000 scattered changes, each", f"{each}, {time_of}; manifests then {_size(size)}"
 
     def diffs(self) -> Iterator[tuple[str, str]]:
         """1 % scattered and 0.1 % clustered."""
@@ -112,26 +111,22 @@ class Bench:
 
     def opens(self) -> Iterator[tuple[str, str]]:
         """Open a pin and fetch one item: 200 times on the local disk; and what it asks of a remote store."""
-        times = []
+        times, pin = [], latest(self._base).pin
         for index in range(200):
             wanted = item(index * 7919 % self.count)["id"]
             begin = time.perf_counter()
-            found = (
-                Catalog.open(str(self._base)).resolve(f"{DATASET}@v1").find(wanted) if self.count <= 50_000 else None
-            )
-            found = found or latest(self._base).find(wanted)
+            found = Catalog.open(str(self._base)).resolve(pin).find(wanted)
             times.append(time.perf_counter() - begin)
             assert found is not None, wanted
         yield (
-            "open `latest` and fetch one item, local",
+            "open a pin and fetch one item, local",
             f"p50 {1000 * median(times):.1f} ms, p95 {1000 * quantiles(times, n=20)[18]:.1f} ms",
         )
-        number = latest(self._base).number
         store = Counting(open_store(str(self._base)), remote=True)
-        found = Catalog.open(store).resolve(f"{DATASET}@v{number}").find(item(self.count // 2)["id"])
+        found = Catalog.open(store).resolve(pin).find(item(self.count // 2)["id"])
         assert found is not None
         asked = [_short(path) for path in store.paths]
-        yield f"requests for one item at `@v{number}`", f"{len(asked)}, {_size(store.read)}: {'; '.join(asked)}"
+        yield "requests for a pin and one item", f"{len(asked)}, {_size(store.read)}: {'; '.join(asked)}"
 
     def assets(self) -> Iterator[tuple[str, str]]:
         """The asset set as Arrow and as Python objects."""
@@ -176,15 +171,13 @@ class Bench:
                 costs = []
                 for turn in range(60):
                     items = [added(turn * 20 + index, place) for index in range(20)]
-                    costs.append(measured(store, lambda items=items: commit_items(dataset, items)))
-                costs = costs[1:]  # the first one opens the parent
-            yield (
-                f"append of 20 items, {place}",
-                f"{_size(sum(cost.written for cost in costs) / len(costs))} written, "
-                f"{_size(sum(cost.read for cost in costs) / len(costs))} read, "
-                f"{sum(cost.requests for cost in costs) / len(costs):.1f} requests, "
-                f"CPU {sum(cost.cpu for cost in costs) / len(costs):.3f} s a commit",
+                    costs.append(measured(store, partial(commit_items, dataset, items)))
+            # the first one opens the parent
+            written, read, requests, cpu = (
+                fmean(getattr(cost, what) for cost in costs[1:]) for what in ("written", "read", "requests", "cpu")
             )
+            said = f"{_size(written)} written, {_size(read)} read, {requests:.1f} requests, CPU {cpu:.3f} s a commit"
+            yield f"append of 20 items, {place}", said
 
 
 STEPS: dict[str, Callable[[Bench], Iterable[tuple[str, str]]]] = {
@@ -252,7 +245,7 @@ def _size(count: float) -> str:
 
 def _short(path: str) -> str:
     verb, _, rest = path.partition(" ")
-    return f"{verb} {rest.removeprefix(f'datasets/{DATASET}/')}"
+    return f"{verb} {re.sub('[0-9a-f]{64}', '…', rest.removeprefix(f'datasets/{DATASET}/'))}"
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from versioning.catalog import Catalog
 from versioning.commit import commit
 
-__all__ = ["DATASET", "added", "changed", "item", "make_catalog"]
+__all__ = ["DATASET", "added", "changed", "item", "make_catalog", "numbers"]
 
 DATASET = "scenes"
 _DATES = 10
@@ -25,14 +25,14 @@ def item(number: int, state: int = 0) -> dict[str, Any]:
     """The item of a number; ``state`` counts its changes, each of which gives it new pixels."""
     tile, date = divmod(number, _DATES)
     row, column = divmod(tile, 400)
-    return _item(f"t{row:04d}{column:03d}-202{date % 5}{date + 1:02d}", number, row, column, date, state)
+    return _item(f"t{row:04d}{column:03d}-202{date % 5}{date + 1:02d}", number, (row, column), date, state)
 
 
 def added(number: int, place: str) -> dict[str, Any]:
     """A new item, beyond all others (``end``) or with the tile that its number says (``spread``)."""
     tile = number * 7919 % 1_000
     name = f"t{tile // 400:04d}{tile % 400:03d}-2030-{number:06d}" if place == "spread" else f"u{number:09d}"
-    return _item(name, number, tile // 400, tile % 400, 11, 0)
+    return _item(name, number, divmod(tile, 400), 11, 0)
 
 
 def changed(numbers: Iterable[int], state: int) -> list[dict[str, Any]]:
@@ -40,7 +40,8 @@ def changed(numbers: Iterable[int], state: int) -> list[dict[str, Any]]:
     return [item(number, state) for number in numbers]
 
 
-def _item(name: str, number: int, row: int, column: int, date: int, state: int) -> dict[str, Any]:
+def _item(name: str, number: int, place: tuple[int, int], date: int, state: int) -> dict[str, Any]:
+    row, column = place
     west, south = -120 + column * 0.11, 10 + row * 0.04
     east, north = west + 0.12, south + 0.05
     keys = _KEYS if number % 5 == 0 else _KEYS[:3]
@@ -70,11 +71,12 @@ def _item(name: str, number: int, row: int, column: int, date: int, state: int) 
             "gsd": 10,
             "processing:level": "L2A",
         },
-        "assets": {key: _asset(name, key, row, column, state) for key in keys},
+        "assets": {key: _asset(name, key, place, state) for key in keys},
     }
 
 
-def _asset(name: str, key: str, row: int, column: int, state: int) -> dict[str, Any]:
+def _asset(name: str, key: str, place: tuple[int, int], state: int) -> dict[str, Any]:
+    row, column = place
     digest = hashlib.sha256(f"{name}/{key}/{state}".encode()).hexdigest()
     content = hashlib.sha256(f"{name}/{key}/{state}/pixels".encode()).hexdigest()
     return {
