@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
-__all__ = ["Disk", "make_folders"]
+__all__ = ["Disk", "has_syncfs", "make_folders"]
 
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
@@ -167,6 +167,11 @@ def make_folders(folder: Path) -> None:
     for new in reversed(missing):
         new.mkdir(exist_ok=True)
         _sync_folder(new.parent)
+
+
+def has_syncfs() -> bool:
+    """Whether one call makes all files of a disk durable here."""
+    return _syncfs() is not None
 
 
 def _rename_exclusively(source: Path, target: Path) -> None:

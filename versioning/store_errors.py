@@ -14,7 +14,7 @@ from obstore import exceptions as backend
 
 from versioning.errors import Forbidden, InvalidInput, NotFound, StacpinError, StorageUnavailable
 
-__all__ = ["denied_without_reason", "first_line", "no_login", "translate"]
+__all__ = ["by_code", "denied_without_reason", "first_line", "no_login", "translate"]
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _CODE = re.compile(r"<Code>\s*([A-Za-z]{1,80})\s*</Code>")
@@ -154,6 +154,13 @@ def translate(where: str, error: BaseException) -> StacpinError:  # noqa: PLR091
         f"{where}: the store did not do it ({_said(text) or first_line(error)}).",
         hint="Check that the address is right and the store is up, then try again.",
     )
+
+
+def by_code(where: str, code: str, said: str) -> StacpinError:
+    """The same for an S3 error whose code is known already."""
+    if code in _CODES:
+        return _CODES[code](where, said)
+    return StorageUnavailable(f"{where}: the store did not do it ({said}).", hint="Try again when the store can.")
 
 
 def no_login(url: str, error: Exception) -> StacpinError:
