@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from versioning.arrays import bools, integers
 from versioning.manifests import DELTA_SCHEMA, FileRef, encode_delta, within
 from versioning.objects import ManifestFiles
 from versioning.snapshots import Chunk
@@ -128,10 +129,10 @@ def _stacked(tables: Sequence[pa.Table], chunk: Chunk) -> pa.Table:
         place.update((item_id, offset + index) for index, item_id in enumerate(part.column("id").to_pylist()))
         offset += part.num_rows
     order = np.fromiter((place[item_id] for item_id in sorted(place)), np.int64, len(place))
-    return pa.concat_tables(parts).take(pa.array(order))
+    return pa.concat_tables(parts).take(integers(order))
 
 
 def _with_deleted(table: pa.Table) -> pa.Table:
     if "deleted" in table.column_names:
         return table
-    return table.append_column(DELTA_SCHEMA.field("deleted"), pa.array(np.zeros(table.num_rows, bool)))
+    return table.append_column(DELTA_SCHEMA.field("deleted"), bools(np.zeros(table.num_rows, bool)))

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from versioning.arrays import integers
 from versioning.errors import Integrity
 
 __all__ = [
@@ -351,7 +352,7 @@ def merge_tables(tables: Sequence[pa.Table], first_id: str, last_id: str) -> pa.
         return base
     order = overlay(base.column("id").to_pylist(), place)
     plain = [table.drop_columns(["deleted"]) if "deleted" in table.column_names else table for table in deltas]
-    return pa.concat_tables([base, *plain]).take(pa.array(order))
+    return pa.concat_tables([base, *plain]).take(integers(order))
 
 
 def overlay(ids: list[str], place: dict[str, int]) -> np.ndarray:

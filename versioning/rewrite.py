@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioning import chunking
+from versioning.arrays import integers
 from versioning.deltas import Layered, write_deltas
 from versioning.errors import Integrity
 from versioning.manifests import encode_rows, light_of, merge_tables, overlay, within
@@ -164,15 +165,14 @@ class _Cutter:
         count = old.num_rows
         place = {each: -1 if dead else count + index for index, (each, dead) in enumerate(zip(ids, gone, strict=True))}
         order = overlay(old.column("id").to_pylist(), place)
-        rows = pa.concat_tables([old, changed.drop_columns(["deleted"])]).take(pa.array(order)) if ids else old
-        if count >= chunking.CHUNKS.most:
-            return rows, None
+        rows = pa.concat_tables([old, changed.drop_columns(["deleted"])]).take(integers(order)) if ids else old
         before, after = order + 1, np.arange(1, len(order) + 1)
         looser = (_kind(after) > _kind(before)) | (order >= count)
         if len(order):
             looser[-1] = True
             # The last row of the parent's chunk may have ended it, and stand inside of it now.
             looser |= order == count - 1
+            looser[chunking.CHUNKS.most - 1 :: chunking.CHUNKS.most] = True
         return rows, np.flatnonzero(looser).tolist()
 
     def _cut(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from versioning.arrays import bools, digests, doubles, integers, lists, texts
 from versioning.manifests import DELTA_SCHEMA, ROW_SCHEMA
 from versioning.rows import AssetRef, Row
 
@@ -25,9 +26,10 @@ def delta_of(rows: Sequence[Row | str]) -> pa.Table:
     table = table_of(live)
     gone = np.fromiter((isinstance(row, str) for row in ordered), bool, len(ordered))
     # A taken null is null in every column: that is a tombstone but for its id.
-    order = pa.array(np.cumsum(~gone) - 1, mask=gone)
-    ids = _texts([row.encode() if isinstance(row, str) else row.id.encode() for row in ordered], pa.string())
-    columns = [ids, *(table.column(name).combine_chunks().take(order) for name in ROW_SCHEMA.names[1:]), pa.array(gone)]
+    places = (np.cumsum(~gone) - 1).tolist()
+    order = integers([None if dead else place for place, dead in zip(places, gone.tolist(), strict=True)])
+    ids = texts([row.encode() if isinstance(row, str) else row.id.encode() for row in ordered], pa.string())
+    columns = [ids, *(table.column(name).combine_chunks().take(order) for name in ROW_SCHEMA.names[1:]), bools(gone)]
     return pa.Table.from_arrays(columns, schema=DELTA_SCHEMA)
 
 
@@ -55,74 +57,40 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
             )
 
 
-# Columns are built from buffers: pa.array of a list asks whether it is one of pandas', and so imports pandas (1 s)
-# where it is installed.
-
-
-def _texts(values: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
-    lengths = np.fromiter((0 if value is None else len(value) for value in values), np.int64, len(values))
-    offsets = np.zeros(len(values) + 1, np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    data = b"".join(value for value in values if value is not None)
-    return pa.Array.from_buffers(kind, len(values), [_validity(values), pa.py_buffer(offsets), pa.py_buffer(data)])
-
-
-def _digests(values: Sequence[bytes]) -> pa.Array:
-    return pa.Array.from_buffers(pa.binary(32), len(values), [None, pa.py_buffer(b"".join(values))])
-
-
-def _integers(values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
-    data = np.fromiter((0 if value is None else value for value in values), np.int64, len(values))
-    return pa.Array.from_buffers(kind, len(values), [_validity(values), pa.py_buffer(data)])
-
-
-def _validity(values: Sequence[object]) -> pa.Buffer | None:
-    valid = np.fromiter((value is not None for value in values), bool, len(values))
-    return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
-
-
 def _boxes(rows: Sequence[Row]) -> pa.Array:
     boxes = np.array([row.bbox or (0.0, 0.0, 0.0, 0.0) for row in rows], np.float64).reshape(-1, 4)
-    sides = [pa.array(np.ascontiguousarray(boxes[:, side])) for side in range(4)]
-    missing = pa.array(np.fromiter((row.bbox is None for row in rows), bool, len(rows)))
+    sides = [doubles(boxes[:, side]) for side in range(4)]
+    missing = bools(np.fromiter((row.bbox is None for row in rows), bool, len(rows)))
     return pa.StructArray.from_arrays(sides, fields=list(ROW_SCHEMA.field("bbox").type), mask=missing)
-
-
-def _lists(lengths: Sequence[int | None], values: pa.Array) -> pa.Array:
-    offsets = np.zeros(len(lengths) + 1, np.int32)
-    np.cumsum(np.fromiter((length or 0 for length in lengths), np.int64, len(lengths)), out=offsets[1:])
-    return pa.Array.from_buffers(
-        pa.list_(values.type), len(lengths), [_validity(lengths), pa.py_buffer(offsets)], children=[values]
-    )
 
 
 def _assets(rows: Sequence[Row]) -> pa.Array:
     flat = [asset for row in rows for asset in row.assets]
     columns = [
-        _texts([asset.key.encode() for asset in flat], pa.string()),
-        _texts([asset.href.encode() for asset in flat], pa.string()),
-        _digests([asset.sha256 for asset in flat]),
-        _integers([asset.size for asset in flat], pa.int64()),
+        texts([asset.key.encode() for asset in flat], pa.string()),
+        texts([asset.href.encode() for asset in flat], pa.string()),
+        digests([asset.sha256 for asset in flat]),
+        integers([asset.size for asset in flat], pa.int64()),
     ]
     fields = list(ROW_SCHEMA.field("assets").type.value_type)
-    return _lists([len(row.assets) for row in rows], pa.StructArray.from_arrays(columns, fields=fields))
+    return lists([len(row.assets) for row in rows], pa.StructArray.from_arrays(columns, fields=fields))
 
 
 def _hints(rows: Sequence[Row]) -> pa.Array:
     flat = [value for row in rows for value in row.reuse or ()]
-    return _lists([None if row.reuse is None else len(row.reuse) for row in rows], _integers(flat, pa.int64()))
+    return lists([None if row.reuse is None else len(row.reuse) for row in rows], integers(flat, pa.int64()))
 
 
 _TIME = ROW_SCHEMA.field("start_datetime").type
 _COLUMNS = {
-    "id": lambda rows: _texts([row.id.encode() for row in rows], pa.string()),
-    "digest": lambda rows: _digests([row.digest for row in rows]),
-    "content_digest": lambda rows: _digests([row.content_digest for row in rows]),
+    "id": lambda rows: texts([row.id.encode() for row in rows], pa.string()),
+    "digest": lambda rows: digests([row.digest for row in rows]),
+    "content_digest": lambda rows: digests([row.content_digest for row in rows]),
     "bbox": _boxes,
-    "geometry": lambda rows: _texts([row.geometry for row in rows], pa.binary()),
-    "start_datetime": lambda rows: _integers([row.start for row in rows], _TIME),
-    "end_datetime": lambda rows: _integers([row.end for row in rows], _TIME),
+    "geometry": lambda rows: texts([row.geometry for row in rows], pa.binary()),
+    "start_datetime": lambda rows: integers([row.start for row in rows], _TIME),
+    "end_datetime": lambda rows: integers([row.end for row in rows], _TIME),
     "assets": _assets,
-    "item": lambda rows: _texts([row.item for row in rows], pa.string()),
+    "item": lambda rows: texts([row.item for row in rows], pa.string()),
     "reuse": _hints,
 }

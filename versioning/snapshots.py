@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from versioning import chunking, digests
+from versioning import arrays, chunking, digests
 from versioning.errors import Integrity
 from versioning.manifests import FileRef, encode_table
 from versioning.rows import BBox
@@ -208,24 +208,29 @@ def encode_changes(changes: Sequence[Chunk]) -> bytes:
 
 def _encode(chunks: Sequence[Chunk]) -> bytes:
     boxes = [chunk.bbox or (None, None, None, None) for chunk in chunks]
+    files = [file for chunk in chunks for file in chunk.files]
+    listed = pa.StructArray.from_arrays(
+        [arrays.digests([file.sha256 for file in files]), arrays.integers([file.size for file in files])],
+        fields=list(_FILE),
+    )
     columns = {
-        "first_id": [chunk.first_id for chunk in chunks],
-        "last_id": [chunk.last_id for chunk in chunks],
-        "rows": [chunk.rows for chunk in chunks],
-        "digest": [chunk.digest for chunk in chunks],
-        "content_digest": [chunk.content_digest for chunk in chunks],
-        "xmin": [box[0] for box in boxes],
-        "ymin": [box[1] for box in boxes],
-        "xmax": [box[2] for box in boxes],
-        "ymax": [box[3] for box in boxes],
-        "start_datetime": [chunk.start for chunk in chunks],
-        "end_datetime": [chunk.end for chunk in chunks],
-        "assets": [chunk.assets for chunk in chunks],
-        "bytes": [chunk.bytes for chunk in chunks],
-        "files": [[{"sha256": file.sha256, "size": file.size} for file in chunk.files] for chunk in chunks],
+        "first_id": arrays.texts([chunk.first_id.encode() for chunk in chunks], pa.string()),
+        "last_id": arrays.texts([chunk.last_id.encode() for chunk in chunks], pa.string()),
+        "rows": arrays.integers([chunk.rows for chunk in chunks]),
+        "digest": arrays.digests([chunk.digest for chunk in chunks]),
+        "content_digest": arrays.digests([chunk.content_digest for chunk in chunks]),
+        **{
+            side: arrays.doubles([box[place] for box in boxes])
+            for place, side in enumerate(("xmin", "ymin", "xmax", "ymax"))
+        },
+        "start_datetime": arrays.integers([chunk.start for chunk in chunks], _TIME),
+        "end_datetime": arrays.integers([chunk.end for chunk in chunks], _TIME),
+        "assets": arrays.integers([chunk.assets for chunk in chunks]),
+        "bytes": arrays.integers([chunk.bytes for chunk in chunks]),
+        "files": arrays.lists([len(chunk.files) for chunk in chunks], listed),
     }
-    arrays = [pa.array(columns[field.name], field.type) for field in SNAPSHOT_SCHEMA]
-    return encode_table(pa.Table.from_arrays(arrays, schema=SNAPSHOT_SCHEMA))
+    table = pa.Table.from_arrays([columns[name] for name in SNAPSHOT_SCHEMA.names], schema=SNAPSHOT_SCHEMA)
+    return encode_table(table)
 
 
 def decode_snapshot(data: bytes, *, where: str, changes: bool = False) -> list[Chunk]:

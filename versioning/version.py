@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from versioning.digests import parse_digest, version_digest
+from versioning.digests import parse_digest, sha256, version_digest
 from versioning.errors import Integrity, NotFound
 from versioning.files import Files, missing_rows
 from versioning.ids import collection_id
@@ -174,9 +174,27 @@ class Version:
         chunk = self.chunk_of(item_id)
         if chunk is None:
             return None
+        if len(chunk.files) > 1:
+            return self._find_layered(chunk, item_id)
         table = self.table(chunk)
         position = table.column("id").index(item_id).as_py()
         return next(rows_of(table.slice(position, 1))) if position >= 0 else None
+
+    def _find_layered(self, chunk: Chunk, item_id: str) -> Row | None:
+        """One row of a chunk with delta files, without merging all of them; its digest is one of the chunk's leaf."""
+        light = self.light(chunk)
+        position = light.column("id").index(item_id).as_py()
+        if position < 0:
+            return None
+        for table in reversed(self._files.tables(chunk, None)):
+            place = table.column("id").index(item_id).as_py()
+            if place >= 0:
+                plain = table.drop_columns(["deleted"]) if "deleted" in table.column_names else table
+                row = next(rows_of(plain.slice(place, 1)))
+                if row.digest == light.column("digest")[position].as_py() and sha256(row.item) == row.digest:
+                    return row
+                break
+        raise missing_rows(self.pin, chunk)
 
     def item(self, item_id: str) -> dict[str, Any]:
         """One item as it is stored: without links and collection, hrefs relative to the catalog.

@@ -1,0 +1,67 @@
+"""Arrow arrays from buffers.
+
+``pa.array`` asks of whatever it is given whether it is one of pandas', and so imports pandas (a second) where it is
+installed; a commit would take twice as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+__all__ = ["bools", "digests", "doubles", "integers", "lists", "texts"]
+
+
+def integers(values: Sequence[int | None] | np.ndarray, kind: pa.DataType | None = None) -> pa.Array:
+    """64-bit integers, or times of 64 bits; None is null."""
+    if isinstance(values, np.ndarray):
+        data, valid = np.ascontiguousarray(values, np.int64), None
+    else:
+        data = np.fromiter((0 if value is None else value for value in values), np.int64, len(values))
+        valid = _validity(values)
+    return pa.Array.from_buffers(kind or pa.int64(), len(values), [valid, pa.py_buffer(data)])
+
+
+def doubles(values: Sequence[float | None] | np.ndarray) -> pa.Array:
+    """Doubles; None is null."""
+    if isinstance(values, np.ndarray):
+        data, valid = np.ascontiguousarray(values, np.float64), None
+    else:
+        data = np.fromiter((0.0 if value is None else value for value in values), np.float64, len(values))
+        valid = _validity(values)
+    return pa.Array.from_buffers(pa.float64(), len(values), [valid, pa.py_buffer(data)])
+
+
+def bools(values: np.ndarray) -> pa.Array:
+    """Booleans."""
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))])
+
+
+def texts(values: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
+    """Strings (as UTF-8) or binary values; None is null."""
+    lengths = np.fromiter((0 if value is None else len(value) for value in values), np.int64, len(values))
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    data = b"".join(value for value in values if value is not None)
+    return pa.Array.from_buffers(kind, len(values), [_validity(values), pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def digests(values: Sequence[bytes]) -> pa.Array:
+    """Values of 32 bytes."""
+    return pa.Array.from_buffers(pa.binary(32), len(values), [None, pa.py_buffer(b"".join(values))])
+
+
+def lists(lengths: Sequence[int | None], values: pa.Array) -> pa.Array:
+    """Lists of given lengths, cut from ``values``; None is null."""
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(np.fromiter((length or 0 for length in lengths), np.int64, len(lengths)), out=offsets[1:])
+    return pa.Array.from_buffers(
+        pa.list_(values.type), len(lengths), [_validity(lengths), pa.py_buffer(offsets)], children=[values]
+    )
+
+
+def _validity(values: Sequence[object]) -> pa.Buffer | None:
+    valid = np.fromiter((value is not None for value in values), bool, len(values))
+    return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
