@@ -24,7 +24,7 @@ from versioning.objects import ObjectRef
 if TYPE_CHECKING:
     from rasterio.crs import CRS
 
-__all__ = ["COG", "PARQUET", "AssetPart", "labels_asset", "opaque_asset", "raster_asset"]
+__all__ = ["COG", "PARQUET", "AssetPart", "labels_asset", "opaque_asset", "raster_asset", "raster_part"]
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 PARQUET = "application/vnd.apache.parquet"
@@ -121,11 +121,32 @@ def raster_asset(
         As `catalog.rasters.open_raster`; also if names or ``bands`` are not as many as the raster's bands.
     """
     with open_raster(path, crs=crs, limits=limits) as raster:
-        extra = dict(extra or {})
-        bands = band_fields(raster, band_names, extra.pop("bands", None))
-        asset = _asset(ref, _raster_type(raster), digest=digest, source=source, roles=roles, title=title)
-        asset |= _projection(raster) | hoisted(bands) | extra
-        return AssetPart(asset, raster_footprint(raster))
+        return raster_part(
+            raster, ref, digest=digest, source=source, roles=roles, title=title, band_names=band_names, extra=extra
+        )
+
+
+def raster_part(
+    raster: Raster,
+    ref: ObjectRef,
+    *,
+    digest: str,
+    source: Mapping[str, Any] | None = None,
+    roles: Sequence[str] = ("data",),
+    title: str | None = None,
+    band_names: Sequence[str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    cog: bool = False,
+) -> AssetPart:
+    """The asset of an opened raster: see `raster_asset`.
+
+    ``cog`` says that the caller has just validated it as a COG, which is another opening otherwise.
+    """
+    extra = dict(extra or {})
+    bands = band_fields(raster, band_names, extra.pop("bands", None))
+    asset = _asset(ref, COG if cog else _raster_type(raster), digest=digest, source=source, roles=roles, title=title)
+    asset |= _projection(raster) | hoisted(bands) | extra
+    return AssetPart(asset, raster_footprint(raster))
 
 
 def labels_asset(

@@ -10,7 +10,7 @@ from typing import Any
 from catalog.rasters import Raster, RasterLimits, open_raster
 from versioning.errors import InvalidInput
 
-__all__ = ["band_fields", "hoisted", "source_bands"]
+__all__ = ["band_fields", "hoisted", "said_of_bands", "source_bands"]
 
 _DATA_TYPES = {
     "complex_int16": "cint16",
@@ -35,10 +35,15 @@ def source_bands(path: Path, *, crs: str | None = None, limits: RasterLimits | N
     ``description``) and ``unit``; empty where the file says nothing.
     """
     with open_raster(path, crs=crs, limits=limits) as raster:
-        dataset = raster.dataset
-        texts = [text or "" for text in dataset.descriptions]
-        key = "name" if all(texts) and len(set(texts)) == len(texts) else "description"
-        found = [{key: text, "unit": unit} for text, unit in zip(texts, dataset.units, strict=True)]
+        return said_of_bands(raster)
+
+
+def said_of_bands(raster: Raster) -> list[dict[str, Any]]:
+    """What an opened raster says of its bands beyond their values; see `source_bands`."""
+    dataset = raster.dataset
+    texts = [text or "" for text in dataset.descriptions]
+    key = "name" if all(texts) and len(set(texts)) == len(texts) else "description"
+    found = [{key: text, "unit": unit} for text, unit in zip(texts, dataset.units, strict=True)]
     return [{name: value for name, value in band.items() if value} for band in found]
 
 

@@ -32,7 +32,7 @@ from catalog.rasters import GDAL_OPTIONS, MIB, Raster, RasterLimits, open_raster
 from ingest.cog_stage import ResamplingName, check_resampling, pixel_bytes, plan_warp, write_stage
 from versioning.errors import Integrity, InvalidInput, StorageUnavailable
 
-__all__ = ["CogProfile", "CogResult", "to_cog"]
+__all__ = ["CogProfile", "CogResult", "is_wanted", "to_cog"]
 
 _LEVELS: dict[str, range | None] = {"deflate": range(1, 10), "zstd": range(1, 23), "lzw": None}
 _REFUSED = {
@@ -196,7 +196,7 @@ def to_cog(
         source_digest = digest = content_digest(content)
         warp = plan_warp(raster, content, wanted, resolution, resampling)
         final = folder / "cog.tif"
-        kept = warp is None and _is_wanted(raster, profile)
+        kept = warp is None and is_wanted(raster, profile)
         if kept:
             shutil.copyfile(raster.files[0], final)
         else:
@@ -225,8 +225,11 @@ def _workspace(target: Path) -> Iterator[Path]:
         ) from error
 
 
-def _is_wanted(raster: Raster, profile: CogProfile) -> bool:
-    """Whether the source already is the COG that the profile would make, as far as its structure shows."""
+def is_wanted(raster: Raster, profile: CogProfile) -> bool:
+    """Whether a raster already is the COG that the profile would make, as far as its structure shows.
+
+    Such a file is kept as it is, unless it has to be resampled.
+    """
     dataset = raster.dataset
     if dataset.driver != "GTiff" or raster.declared or raster.files[1:]:
         return False

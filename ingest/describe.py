@@ -8,15 +8,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalog.assets import COG, PARQUET, AssetPart, labels_asset, opaque_asset, raster_asset
-from catalog.bands import source_bands
+from catalog.assets import COG, PARQUET, AssetPart, labels_asset, opaque_asset, raster_part
+from catalog.bands import said_of_bands, source_bands
 from catalog.footprints import from_geojson
 from catalog.items import build_item
 from versioning.digests import parse_multihash
 from versioning.objects import ObjectRef
 
 if TYPE_CHECKING:
-    from ingest.convert import Made
+    from catalog.rasters import Raster
     from ingest.plan import PlannedAsset, PlannedItem
     from ingest.recipe import Band, Layer, Recipe
     from ingest.sources import SourceAsset
@@ -25,16 +25,22 @@ __all__ = [
     "asset_bands",
     "asset_roles",
     "asset_title",
+    "at",
     "bands_named",
     "collection_of",
+    "declared",
     "item_of",
     "kept_part",
+    "kinds_of",
     "parent_bands",
     "part_of",
+    "raster_part_of",
     "software",
     "stored_ref",
 ]
 
+# A part is described where the file is made; where its bytes are is known when they are stored.
+_NOWHERE = ObjectRef("", bytes(32), 0)
 _LABEL = "label:"
 _BAND = ("name", "description", "unit")
 # What `catalog.bands` says once, on the asset, where all bands share it.
@@ -48,26 +54,32 @@ def stored_ref(asset: Mapping[str, Any]) -> ObjectRef:
     return ObjectRef(asset["href"], parse_multihash(asset["file:checksum"]), asset["file:size"])
 
 
-def part_of(asset: PlannedAsset, path: Path, ref: ObjectRef, digest: str, made: Made | None) -> AssetPart:
-    """The part of an item that a file is, whether it was just made or is the parent's."""
+def part_of(asset: PlannedAsset, path: Path, digest: str, labels: Mapping[str, Any] | None = None) -> AssetPart:
+    """The part of an item that a file is, whether it was just made or is the parent's; `at` says where it is stored.
+
+    Parameters
+    ----------
+    asset
+        What was planned.
+    path
+        The file.
+    digest
+        Its content digest.
+    labels
+        What was found while labels were made.
+    """
     layer = asset.source.settings
     if layer.kind == "raster":
-        return raster_asset(
-            path,
-            ref,
-            digest=digest,
-            source=asset.lineage,
-            roles=asset_roles(layer),
-            title=asset_title(asset),
-            extra=_extra(layer) | {"bands": asset_bands(asset, made)},
-        )
-    if layer.kind == "labels" and made is not None and made.labels is not None:
-        labels = made.labels
+        from catalog.rasters import open_raster
+
+        with open_raster(path) as raster:
+            return raster_part_of(asset, raster, digest)
+    if layer.kind == "labels" and labels is not None:
         properties = labels["properties"]
         wanted = layer.label.properties
         return labels_asset(
             path,
-            ref,
+            _NOWHERE,
             digest=digest,
             source=asset.lineage,
             count=labels["count"],
@@ -85,7 +97,32 @@ def part_of(asset: PlannedAsset, path: Path, ref: ObjectRef, digest: str, made: 
             methods=layer.label.methods,
             extra=_extra(layer) | ({"roles": layer.roles} if layer.roles else {}),
         )
-    return opaque_asset(path, ref, roles=asset_roles(layer), title=asset_title(asset), extra=_extra(layer))
+    return opaque_asset(
+        path, _NOWHERE, digest=digest, roles=asset_roles(layer), title=asset_title(asset), extra=_extra(layer)
+    )
+
+
+def raster_part_of(
+    asset: PlannedAsset, raster: Raster, digest: str, *, source: Raster | None = None, cog: bool = False
+) -> AssetPart:
+    """The part of an item that an opened raster is; ``source`` is what it was made of, where that is open too."""
+    layer = asset.source.settings
+    return raster_part(
+        raster,
+        _NOWHERE,
+        digest=digest,
+        source=asset.lineage,
+        roles=asset_roles(layer),
+        title=asset_title(asset),
+        extra=_extra(layer) | {"bands": asset_bands(asset, digest, source)},
+        cog=cog,
+    )
+
+
+def at(part: AssetPart, ref: ObjectRef) -> AssetPart:
+    """The same part, with the object that holds its bytes."""
+    where = {"href": ref.href, "file:checksum": ref.checksum, "file:size": ref.size}
+    return AssetPart(part.asset | where, part.footprint, part.properties)
 
 
 def kept_part(parent: Mapping[str, Any], geometry: Mapping[str, Any] | None) -> AssetPart:
@@ -121,16 +158,27 @@ def parent_bands(parent: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{**shared, **band} for band in parent.get("bands", ())]
 
 
-def asset_bands(asset: PlannedAsset, made: Made | None) -> list[dict[str, Any]]:
+def asset_bands(asset: PlannedAsset, digest: str | None, source: Raster | None = None) -> list[dict[str, Any]]:
     """What is known of the bands beside their values: the recipe's word counts, then the parent's, then the source's.
 
     The file's own names and units are tags: of a file with the parent's content they are not asked again, so that
     re-saving it without them changes nothing. The plan has proven that the layer names as many bands as there are.
+
+    Parameters
+    ----------
+    asset
+        What was planned.
+    digest
+        The content digest of what was made; None if the parent's asset serves.
+    source
+        The source, if it is open.
     """
     layer, parent = asset.source.settings, asset.parent
-    same = parent is not None and (made is None or parent.get("pin:digest") == made.digest)
+    same = parent is not None and digest in {None, parent.get("pin:digest")}
     if parent is not None and same and not asset.unnamed:
         found = [{name: band[name] for name in _BAND if name in band} for band in parent_bands(parent)]
+    elif source is not None:
+        found = said_of_bands(source)
     else:
         found = source_bands(asset.source.path, crs=layer.source_crs)
     if not layer.bands:
@@ -150,22 +198,31 @@ def _band(band: Band | str, source: SourceAsset) -> dict[str, Any]:
     return {name: source.fill(value) for name, value in named.items() if value is not None}
 
 
+def kinds_of(item: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """The keys and media types of an item's assets: what it adds to the dataset's ``item_assets``."""
+    return ((key, asset.get("type", "")) for key, asset in item["assets"].items())
+
+
 def collection_of(recipe: Recipe, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The dataset's declared metadata: what the recipe says, and which assets its items may have."""
-    keys = sorted({(key, asset.get("type", "")) for item in items for key, asset in item["assets"].items()})
+    return declared(recipe, {kind for item in items for kind in kinds_of(item)})
+
+
+def declared(recipe: Recipe, kinds: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The same, from the kinds of all items' assets."""
     by_layer = recipe.layers
-    declared: dict[str, Any] = {
+    found: dict[str, Any] = {
         "title": recipe.title or recipe.dataset,
         "description": recipe.description or f"{recipe.title or recipe.dataset}, pinned by stacpin.",
         "license": recipe.license,
         "keywords": recipe.keywords,
         "providers": [provider.model_dump(exclude_none=True) for provider in recipe.providers],
         "pin:layers": {name: layer.kind for name, layer in sorted(by_layer.items())},
-        "item_assets": {key: _item_asset(key, kind, by_layer) for key, kind in keys},
+        "item_assets": {key: _item_asset(key, kind, by_layer) for key, kind in sorted(kinds)},
     }
     if recipe.crs is not None:
-        declared["pin:crs"] = recipe.crs
-    return {name: value for name, value in declared.items() if value not in ([], {})}
+        found["pin:crs"] = recipe.crs
+    return {name: value for name, value in found.items() if value not in ([], {})}
 
 
 def _item_asset(key: str, media_type: str, layers: Mapping[str, Layer]) -> dict[str, Any]:

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from catalog.assets import AssetPart
+import orjson
+
 from ingest.cache import DigestCache
-from ingest.checks import check_items, check_label_properties
-from ingest.convert import Made, Task, task_of
-from ingest.describe import collection_of, item_of, kept_part, part_of, software, stored_ref
-from ingest.plan import Plan, PlannedAsset, PlannedItem, Refusal, check_settings, make_plan, refusal_dict
-from ingest.publish import prove
+from ingest.checks import check_items, passed_before
+from ingest.convert_all import Converted, convert_all
+from ingest.describe import declared, software
+from ingest.journal import Journal
+from ingest.plan import Plan, check_settings, make_plan, refusal_dict
 from ingest.recipe import Recipe
 from ingest.sources import find_items
-from ingest.staging import StagedRun, new_run_id, quarantine, write_staged
-from ingest.workers import run_tasks, worker_pool
+from ingest.staging import ItemLines, StagedRun, mark_discarded, new_run_id, quarantine, write_staged
+from ingest.whole import rows_by_id, whole_after
 from versioning.canonical import canonical
 from versioning.catalog import Catalog
 from versioning.dataset import Dataset
-from versioning.errors import InvalidInput, StacpinError
+from versioning.errors import InvalidInput
 from versioning.events import Listener, Progress, silent
-from versioning.objects import ObjectRef
-from versioning.rows import make_row
+from versioning.rows import content_digest
 
 __all__ = ["Run", "Stage"]
 
@@ -42,16 +40,6 @@ class Stage(IntEnum):
     CHECKED = 3
     STAGED = 4
     VERIFIED = 5
-
-
-@dataclass(slots=True)
-class _Work:
-    """What a run has made so far."""
-
-    items: list[dict[str, Any]] = field(default_factory=list)
-    stored: dict[str, ObjectRef] = field(default_factory=dict)
-    checks: list[dict[str, Any]] = field(default_factory=list)
-    kept: int = 0
 
 
 class Run:
@@ -94,8 +82,10 @@ class Run:
         self._executor = executor
         self._cache = cache or DigestCache()
         self.on_event = on_event
-        self._work = _Work()
+        self._work = Converted()
+        self._checks: list[dict[str, Any]] = []
         self._plan: Plan | None = None
+        self._journal: Journal | None = None
         self._staged: StagedRun | None = None
 
     def plan(self) -> Plan:
@@ -133,111 +123,140 @@ class Run:
         self.catalog, self.dataset = catalog, dataset
 
     def convert(self) -> None:
-        """Make and store the files that are new or changed, and the items of all.
+        """Make, store and prove the files that are new or changed, and make the items that may be.
+
+        What unfinished runs of the same recipe have proven is taken over.
 
         Raises
         ------
         InvalidInput
             If a source is refused and the recipe says to stop then.
+        Integrity
+            If the store gives other bytes than it was given.
         """
         self._enter(Stage.CONVERTED)
         plan = self._planned()
-        parts: dict[tuple[str, str], AssetPart] = {}
-        refused: dict[str, Refusal] = {}
-        with tempfile.TemporaryDirectory(prefix="stacpin-") as scratch, self._workers_for(plan) as pool:
-            tasks = list(self._tasks(plan, Path(scratch)))
-            self.on_event(Progress("convert", 0, len(tasks), "files"))
-            for done, (task, asset, result) in enumerate(run_tasks(pool, tasks), start=1):
-                error = self._attempt_store(parts, task, asset, result)
-                if error is not None and self.recipe.on_error == "stop":
-                    raise error
-                if error is not None:
-                    refused[task.item] = Refusal(task.item, str(task.source), error.kind, error.message, error.hint)
-                self.on_event(Progress("convert", done, len(tasks), "files", task.source.name))
-            plan.refused += [refused[item_id] for item_id in sorted(refused)]
-            plan.items = [item for item in plan.items if item.source.id not in refused]
-            _check_any_left(plan)
-            for item in plan.items:
-                for key, asset in item.assets.items():
-                    if (item.source.id, key) not in parts:
-                        parts[item.source.id, key] = self._reused(item, asset, Path(scratch))
-        if not plan.refused:  # of what was refused nobody knows the columns
-            made = [(asset, parts[item.source.id, key]) for item in plan.items for key, asset in item.assets.items()]
-            check_label_properties((asset.source, part.asset) for asset, part in made)
-        for item in plan.items:
-            of_item = {key: parts[item.source.id, key] for key in item.assets}
-            self._work.items.append(item_of(item, of_item))
+        self._journal = Journal(
+            self.catalog,
+            self.id,
+            {
+                "dataset": self.recipe.dataset,
+                "recipe": self.recipe.digest,
+                "base": plan.parent.number if plan.parent else None,
+                "time": self.dataset.now().isoformat(),
+            },
+        )
+        try:
+            self._work = convert_all(
+                self.catalog,
+                self.recipe,
+                plan,
+                self._journal,
+                workers=self._workers,
+                executor=self._executor,
+                on_event=self.on_event,
+            )
+        finally:
+            self._journal.close()
 
     def check(self) -> list[dict[str, Any]]:
-        """Check what was made. A failed check does not stop the run, but keeps ``latest`` where it is."""
+        """Check what was made. A failed check does not stop the run, but keeps ``latest`` where it is.
+
+        Items that stay as they are in a parent version whose checks passed are counted, and not looked at again.
+        """
         self._enter(Stage.CHECKED)
-        self._work.checks = check_items(self._work.items)
-        return self._work.checks
+        plan = self._planned()
+        same = [item for item in plan.items if item.state == "unchanged"]
+        items: Iterator[dict[str, Any]] = map(orjson.loads, self._work.items.values())
+        if plan.parent is None or passed_before(plan.parent, software()):
+            rasters = sum(asset.settings.kind == "raster" for item in same for asset in item.source.assets.values())
+            self._checks = check_items(items, unchanged=len(same), rasters=rasters)
+        else:
+            old = rows_by_id(plan.parent, [item.source.id for item in same])
+            self._checks = check_items([*items, *(row.parse() for row in old.values())])
+        return self._checks
 
     def staged(self) -> StagedRun | None:
         """Write the run to the staging area; None, and nothing written, if it changes nothing."""
         self._enter(Stage.STAGED)
-        plan = self._planned()
+        plan, made = self._planned(), self._work.items
         parent = plan.parent
-        before = {row.id: row for row in parent.rows()} if parent else {}
-        changed = []
-        for item in self._work.items:
-            old = before.get(item["id"])
-            if old is None or make_row(item).content_digest != old.content_digest:
-                changed.append(item)
-        untouched = [row.parse() for row in before.values() if row.id in {each.item for each in plan.refused}]
-        collection = collection_of(self.recipe, [*self._work.items, *untouched])
+        before = rows_by_id(parent, made) if parent else {}
+        changed = {
+            item_id: line
+            for item_id, line in sorted(made.items())
+            if item_id not in before or content_digest(orjson.loads(line)) != before[item_id].content_digest
+        }
+        whole = whole_after(parent, changed, plan.removed, software())
+        collection = declared(self.recipe, whole.kinds)
         same = parent is not None and canonical(collection) == canonical(parent.record.collection)
         if plan.refused:
-            quarantine(self.catalog, self.id, plan.refused, self.dataset.now())
+            quarantine(self.catalog, self.recipe.dataset, self.id, plan.refused, self.dataset.now())
+        self._keep_journal(free=same and not changed and not plan.removed)
         if same and not changed and not plan.removed:
             return None
-        from catalog.collections import dataset_summaries
-
         run = self._staged = StagedRun(
             id=self.id,
             dataset=self.recipe.dataset,
             base=parent.number if parent else None,
             time=self.dataset.now().isoformat(),
-            items=changed,
+            items=ItemLines(list(changed.values())),
             remove=plan.removed,
             collection=collection,
-            summaries=dataset_summaries([*self._work.items, *untouched]),
-            checks=self._work.checks,
+            summaries=whole.summaries,
+            checks=self._checks,
             recipe={
                 "digest": self.recipe.digest,
                 "content": self.recipe.content(),
                 "skipped": [refusal_dict(each) for each in plan.refused],
             },
             software=software(),
-            plan=plan.to_dict(),
+            plan=_told(plan),
+            proven=set(self._work.stored),
         )
         write_staged(self.catalog, run)
         return run
 
     def verify(self) -> int:
-        """Read back every object that the run stored, and prove it; returns the number of bytes.
+        """Say how many bytes of new objects are proven: each was read back from the store right after it was stored.
 
-        Raises
-        ------
-        Integrity
-            If an object is not what was stored; then nothing is committed.
+        So nothing is read a second time: reading back takes place beside the conversions, and an object that is not
+        what was stored ends the run there, before anything is staged.
         """
         self._enter(Stage.VERIFIED)
-        refs = list(self._work.stored.values())
-        total, done = sum(ref.size for ref in refs), 0
-        for ref in refs:
-            prove(self.catalog, ref)
-            done += ref.size
-            if self._staged is not None:
-                self._staged.proven.add(ref.href)
-            self.on_event(Progress("verify", done, total, "bytes", ref.href))
+        total = sum(ref.size for ref in self._work.stored.values())
+        self.on_event(Progress("verify", total, total, "bytes"))
         return total
 
     @property
     def kept(self) -> int:
         """How many sources already were what was wanted, and keep their own bytes."""
         return self._work.kept
+
+    @property
+    def resumed(self) -> int:
+        """How many files earlier, unfinished runs had stored and proven, so that they were not made again."""
+        return self._work.resumed
+
+    def summary(self) -> dict[str, int]:
+        """What the run did, for ``--json``: files that it had to make, how many were resumed, and bytes stored."""
+        return {
+            "files": self._work.files,
+            "resumed": self._work.resumed,
+            "kept": self._work.kept,
+            "objects": len(self._work.stored),
+            "bytes": sum(ref.size for ref in self._work.stored.values()),
+        }
+
+    def _keep_journal(self, *, free: bool) -> None:
+        """Make the journal durable, and then free the runs that it took over from; or free this one too."""
+        journal = self._journal
+        if journal is None:
+            return
+        journal.flush()
+        self._work.others.supersede(self.catalog, self.id)
+        if free and journal.begun:
+            mark_discarded(self.catalog, self.id, why="it changed nothing")
 
     def _enter(self, stage: Stage) -> None:
         if self.stage != stage - 1:
@@ -253,79 +272,8 @@ class Run:
             raise InvalidInput(f"run {self.id} has no plan yet.", kind="step-out-of-order")
         return self._plan
 
-    def _workers_for(self, plan: Plan) -> AbstractContextManager[Executor | None]:
-        files = sum(asset.action == "convert" for item in plan.items for asset in item.assets.values())
-        return worker_pool(self._executor, workers=self._workers, files=files)
 
-    def _tasks(self, plan: Plan, scratch: Path) -> Iterator[tuple[Task, PlannedAsset]]:
-        """Labels are made each time: it is cheap, and their items say what is in them."""
-        number = 0
-        for item in plan.items:
-            for key, asset in item.assets.items():
-                if asset.action == "reuse" and (asset.source.settings.kind != "labels" or item.kept):
-                    continue
-                number += 1
-                folder = scratch / str(number)
-                task = task_of(item.source.id, key, asset, folder)
-                if asset.source.settings.kind == "labels" and asset.parent is not None:
-                    there = self._fetch(stored_ref(asset.parent), scratch / f"{number}-parent.parquet")
-                    # Another PROJ may move coordinates; the same sources and parameters keep the parent's.
-                    task = task.of_parent(there) if asset.action == "reuse" else replace(task, parent=there)
-                yield task, asset
-
-    def _reused(self, item: PlannedItem, asset: PlannedAsset, scratch: Path) -> AssetPart:
-        there = asset.parent or {}
-        ref = stored_ref(there)
-        if item.kept:
-            return kept_part(there, item.geometry)
-        local = self.catalog.store.local_root
-        path = local / ref.href if local else self._fetch(ref, scratch / Path(ref.href).name)
-        part = part_of(asset, path, ref, there["pin:digest"], None)
-        if local is None:
-            path.unlink()
-        return part
-
-    def _fetch(self, ref: ObjectRef, target: Path) -> Path:
-        """An object as a file, proven."""
-        with target.open("wb") as file:
-            for block in self.catalog.objects.read(ref.href, ref.sha256, ref.size):
-                file.write(block)
-        return target
-
-    def _attempt_store(
-        self, parts: dict[tuple[str, str], AssetPart], task: Task, asset: PlannedAsset, result: Made | StacpinError
-    ) -> StacpinError | None:
-        """Store what was made, or say why not. What the store itself could not do is no fault of the source's."""
-        if isinstance(result, StacpinError):
-            return result
-        try:
-            parts[task.item, task.key] = self._store(asset, result)
-        except InvalidInput as error:
-            return error
-        return None
-
-    def _store(self, asset: PlannedAsset, made: Made) -> AssetPart:
-        """Store a made file, unless the parent has the same content."""
-        digest = made.digest
-        parent = asset.parent
-        if parent is not None and parent.get("pin:digest") == digest:
-            ref = stored_ref(parent)
-        else:
-            ref = self.catalog.objects.put_file(made.path)
-            self._work.stored[ref.href] = ref
-        self._work.kept += made.kept
-        part = part_of(asset, made.path, ref, digest, made)
-        made.path.unlink(missing_ok=True)
-        return part
-
-
-def _check_any_left(plan: Plan) -> None:
-    """Refuse to go on with nothing: a version without a single item is no version of the sources."""
-    if plan.items or not plan.refused:
-        return
-    first, count = plan.refused[0], len(plan.refused)
-    raise InvalidInput(
-        f"{f'all {count} items were' if count > 1 else 'the only item was'} refused: {first.path}: {first.message}",
-        hint=first.hint,
-        kind=first.kind,
-    )
+def _told(plan: Plan) -> dict[str, Any]:
+    """The plan for the staging area: of what stays as it is, the number alone."""
+    told = [item for item in plan.items if item.state != "unchanged"]
+    return replace(plan, items=told).to_dict() | {"unchanged": plan.count("unchanged")}

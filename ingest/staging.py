@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 
 import orjson
 
 from ingest.plan import Refusal, refusal_dict
 from versioning.canonical import canonical
 from versioning.catalog import Catalog
+from versioning.digests import sha256
 from versioning.errors import Integrity, NotFound
 from versioning.records import time_text
+from versioning.store import Entry
 
 __all__ = [
+    "ItemLines",
     "StagedRun",
     "find_staged",
     "mark_discarded",
@@ -24,8 +28,49 @@ __all__ = [
     "new_run_id",
     "quarantine",
     "read_staged",
+    "staged_files",
     "write_staged",
 ]
+
+_NOT_WRITTEN = frozenset({"items", "plan", "proven"})
+_ENDS = frozenset({"committed.json", "discarded.json"})
+
+
+class ItemLines(Sequence[dict[str, Any]]):
+    """Items as their canonical JSON, each parsed when it is asked for: 20,000 of them take 30 MB instead of 160.
+
+    Parameters
+    ----------
+    lines
+        The items' JSON, or what reads it.
+    count
+        How many there are, where they are not read yet.
+    """
+
+    def __init__(self, lines: list[bytes] | Callable[[], list[bytes]], count: int | None = None) -> None:
+        self._lines = lines
+        self._count = count
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The JSON of each."""
+        if callable(self._lines):
+            self._lines = self._lines()
+        return self._lines
+
+    def __len__(self) -> int:
+        return len(self.lines) if self._count is None else self._count
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [orjson.loads(line) for line in self.lines[index]]
+        return orjson.loads(self.lines[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +83,25 @@ class StagedRun:
         The version number it was made from, None for a new dataset.
     items, remove
         Items to write (stored form) and ids to take out.
+    plan
+        What was planned; not read back.
     proven
-        Paths of the objects that were read back in this process. It is never stored: what was whole when it was staged
-        may be damaged when it is committed.
+        Paths of the objects that this run has proven. It is never stored: what was whole when it was staged may be
+        damaged when it is committed.
     """
 
     id: str
     dataset: str
     base: int | None
     time: str
-    items: list[dict[str, Any]]
+    items: Sequence[dict[str, Any]]
     remove: list[str]
     collection: dict[str, Any]
     summaries: dict[str, Any]
     checks: list[dict[str, Any]]
     recipe: dict[str, Any]
     software: dict[str, str]
-    plan: dict[str, Any]
+    plan: dict[str, Any] = field(default_factory=dict, compare=False)
     proven: set[str] = field(default_factory=set, compare=False)
 
     @property
@@ -71,15 +118,16 @@ def new_run_id(moment: datetime) -> str:
 def write_staged(catalog: Catalog, run: StagedRun) -> None:
     """Write a run to the staging area; ``staged.json`` comes last, so what has it is complete."""
     folder = f"staging/{run.id}"
-    lines = b"\n".join(canonical(item, where=f"item {item.get('id')}") for item in run.items)
-    catalog.store.put_new(f"{folder}/items.ndjson", lines)
-    catalog.store.put_new(f"{folder}/plan.json", canonical(run.plan))
-    rest = {name: getattr(run, name) for name in StagedRun.__slots__ if name not in {"items", "plan", "proven"}}
-    catalog.store.put_record(f"{folder}/staged.json", canonical(rest))
+    lines = run.items.lines if isinstance(run.items, ItemLines) else [canonical(item) for item in run.items]
+    catalog.store.put_new(f"{folder}/items.ndjson", b"\n".join(lines))
+    # By json, not canonical(): nothing hashes it, and the paths in it may be no UTF-8.
+    catalog.store.put_new(f"{folder}/plan.json", json.dumps(run.plan).encode())
+    rest = {name: getattr(run, name) for name in StagedRun.__slots__ if name not in _NOT_WRITTEN}
+    catalog.store.put_record(f"{folder}/staged.json", canonical({**rest, "count": len(lines)}))
 
 
 def read_staged(catalog: Catalog, run_id: str) -> StagedRun:
-    """Read a run from the staging area.
+    """Read a run from the staging area; its items are read when they are asked for.
 
     Raises
     ------
@@ -89,26 +137,43 @@ def read_staged(catalog: Catalog, run_id: str) -> StagedRun:
         If what is there cannot be read.
     """
     folder = f"staging/{run_id}"
+
+    def lines() -> list[bytes]:
+        try:
+            found = catalog.store.get(f"{folder}/items.ndjson").splitlines()
+        except NotFound as error:
+            raise Integrity(f"{folder}/items.ndjson is missing.", hint="Run the ingest again.") from error
+        if len(found) != count:
+            raise Integrity(f"{folder} is damaged: {len(found)} items of {count}.", hint="Run the ingest again.")
+        return found
+
     try:
         rest = orjson.loads(catalog.store.get(f"{folder}/staged.json"))
-        lines = catalog.store.get(f"{folder}/items.ndjson").splitlines()
-        plan = orjson.loads(catalog.store.get(f"{folder}/plan.json"))
-        return StagedRun(**rest, items=[orjson.loads(line) for line in lines], plan=plan)
+        count = int(rest.pop("count"))
+        return StagedRun(**rest, items=ItemLines(lines, count))
     except NotFound as error:
         raise NotFound(f"{catalog.url} has no staged run {run_id!r}.", hint="See: stacpin status") from error
-    except (orjson.JSONDecodeError, TypeError) as error:
+    except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise Integrity(f"{folder} is damaged: {error}.", hint="Run the ingest again.") from error
+
+
+def staged_files(catalog: Catalog) -> dict[str, dict[str, Entry]]:
+    """The files of each run that is neither committed nor discarded, by their names below its folder: one listing."""
+    runs: dict[str, dict[str, Entry]] = {}
+    for entry in catalog.store.list("staging"):
+        _, _, rest = entry.path.partition("/")
+        run_id, slash, name = rest.partition("/")
+        if slash:
+            runs.setdefault(run_id, {})[name] = entry
+    return {run_id: runs[run_id] for run_id in sorted(runs) if not _ENDS & runs[run_id].keys()}
 
 
 def find_staged(catalog: Catalog, dataset: str | None = None) -> Iterator[StagedRun]:
     """The runs that wait for a commit, oldest first."""
-    for run_id in catalog.store.folders("staging"):
-        if any(catalog.store.size(f"staging/{run_id}/{end}.json") is not None for end in ("committed", "discarded")):
-            continue
-        try:
-            run = read_staged(catalog, run_id)
-        except NotFound:
-            continue  # it did not get as far as staged.json
+    for run_id, files in staged_files(catalog).items():
+        if "staged.json" not in files:
+            continue  # it did not get that far
+        run = read_staged(catalog, run_id)
         if dataset is None or run.dataset == dataset:
             yield run
 
@@ -118,13 +183,24 @@ def mark_done(catalog: Catalog, run: StagedRun, version: str) -> None:
     catalog.store.put_new(f"staging/{run.id}/committed.json", canonical({"version": version}))
 
 
-def mark_discarded(catalog: Catalog, run: StagedRun) -> None:
+def mark_discarded(catalog: Catalog, run: StagedRun | str, *, why: str = "") -> None:
     """Note that nobody wants a run any more; what only it needs is for garbage collection."""
-    catalog.store.put_new(f"staging/{run.id}/discarded.json", canonical({"run": run.id}))
+    run_id = run if isinstance(run, str) else run.id
+    catalog.store.put_new(f"staging/{run_id}/discarded.json", canonical({"run": run_id, "why": why}))
 
 
-def quarantine(catalog: Catalog, run_id: str, refused: Sequence[Refusal], moment: datetime) -> None:
-    """Keep a note of every refused source, with the reason."""
-    for number, refusal in enumerate(refused, start=1):
-        note = refusal_dict(refusal) | {"run": run_id, "time": time_text(moment)}
-        catalog.store.put_new(f"quarantine/{run_id}/{number:06d}.json", canonical(note))
+def quarantine(catalog: Catalog, dataset: str, run_id: str, refused: Sequence[Refusal], moment: datetime) -> list[str]:
+    """Keep a note of every refused source, with the reason; gives the paths of the notes.
+
+    The folder is named by the dataset and by what was refused, so the same refusals are noted once, by the run that
+    first had them, and not again by each run until somebody mends the sources.
+    """
+    notes = [refusal_dict(refusal) for refusal in refused]
+    folder = f"quarantine/{dataset}-{sha256(json.dumps(notes).encode()).hex()[:16]}"
+    paths = []
+    for number, note in enumerate(notes, start=1):
+        path = f"{folder}/{number:06}.json"
+        paths.append(path)
+        if catalog.store.size(path) is None:
+            catalog.store.put_new(path, canonical(note | {"run": run_id, "time": time_text(moment)}))
+    return paths

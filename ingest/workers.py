@@ -4,26 +4,76 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 
 from ingest.convert import Made, Task, convert
-from ingest.plan import PlannedAsset
 from versioning.errors import StacpinError, StorageUnavailable
 
-__all__ = ["run_tasks", "worker_pool"]
+__all__ = ["run_tasks"]
 
-# Starting a process pool costs about a second of imports in each worker; a handful of files is done sooner without.
-_FEW = 4
+# A pool of processes costs 1 to 2 s of imports before its first result, so it has to have more to do than that: by the
+# bytes, or the number of files, or by how long the first ones took right here.
+_MANY_BYTES = 64 * 1024 * 1024
+_MANY_FILES = 1_000
+_TRIED_FOR = 0.3
+_WORTH = 2.0
+# Sixteen tiles of 150 KB in one message: one by one, the sending took a third of the time.
+_BATCH = 16
+_BATCH_BYTES = 8 * 1024 * 1024
+# How far ahead of what was fetched work is handed out, in batches: results wait in memory.
+_AHEAD = 64
+
+Outcome = tuple[Task, Made | StacpinError]
+
+
+def run_tasks(executor: Executor | None, tasks: Sequence[Task], *, workers: int) -> Iterator[Outcome]:
+    """What became of each task, in order: what was made, or why its source is refused.
+
+    Parameters
+    ----------
+    executor
+        The caller's; None begins here, and goes on in processes of our own where there is enough to do.
+    tasks
+        What to convert.
+    workers
+        How many processes of our own at most.
+
+    Raises
+    ------
+    StorageUnavailable
+        If a worker process died.
+    """
+    if executor is not None:
+        yield from _on(executor, tasks)
+        return
+    done, spent = 0, 0.0
+    while done < len(tasks) and not _worth_processes(tasks, done, spent, workers):
+        started = time.perf_counter()
+        result = _attempt(tasks[done])
+        spent += time.perf_counter() - started
+        yield tasks[done], result
+        done += 1
+    if done < len(tasks):
+        with _processes(min(workers, len(tasks) - done)) as pool:
+            yield from _on(pool, tasks[done:])
+
+
+def _worth_processes(tasks: Sequence[Task], done: int, spent: float, workers: int) -> bool:
+    left = len(tasks) - done
+    if workers < 2 or left < 2:  # noqa: PLR2004 - one worker is no pool, one task is none for several
+        return False
+    if done == 0:
+        heavy = [task.asset.inspection.size for task in tasks if task.layer.kind != "file"]
+        return len(heavy) > 1 and (sum(heavy) > _MANY_BYTES or len(heavy) > _MANY_FILES)
+    return spent > _TRIED_FOR and spent / done * left > _WORTH
 
 
 @contextmanager
-def worker_pool(executor: Executor | None, *, workers: int, files: int) -> Iterator[Executor | None]:
-    """The caller's executor; else processes where there is enough to do; else None: right here."""
-    if executor is not None or files <= _FEW or workers < 2:  # noqa: PLR2004 - one worker is no pool
-        yield executor
-        return
+def _processes(workers: int) -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts) as pool:
         yield pool
@@ -34,25 +84,19 @@ def _leave_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def run_tasks(
-    pool: Executor | None, tasks: Sequence[tuple[Task, PlannedAsset]]
-) -> Iterator[tuple[Task, PlannedAsset, Made | StacpinError]]:
-    """What became of each task, in order: what was made, or why its source is refused.
-
-    Raises
-    ------
-    StorageUnavailable
-        If a worker process died.
-    """
-    if pool is None:
-        for task, asset in tasks:
-            yield task, asset, _attempt(task)
-        return
-    pending: list[tuple[Task, PlannedAsset, Future[Made | StacpinError]]] = []
+def _on(pool: Executor, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    pending: deque[tuple[list[Task], Future[list[Made | StacpinError]]]] = deque()
+    batches = _batches(tasks)
     try:
-        pending += [(task, asset, pool.submit(_attempt, task)) for task, asset in tasks]
-        for task, asset, future in pending:
-            yield task, asset, future.result()
+        while True:
+            while len(pending) < _AHEAD and (batch := next(batches, None)) is not None:
+                pending.append((batch, pool.submit(_attempt_all, batch)))
+            if not pending:
+                return
+            batch, future = pending[0]
+            results = future.result()
+            pending.popleft()
+            yield from zip(batch, results, strict=True)
     except BrokenExecutor as error:
         raise StorageUnavailable(
             f"a worker that converts files died: {str(error).rstrip('.') or 'no reason is known'}.",
@@ -60,8 +104,25 @@ def run_tasks(
             kind="worker-died",
         ) from error
     finally:
-        for _, _, future in pending:
+        for _, future in pending:
             future.cancel()
+
+
+def _batches(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    batch: list[Task] = []
+    size = 0
+    for task in tasks:
+        if batch and (len(batch) == _BATCH or size + task.asset.inspection.size > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(task)
+        size += task.asset.inspection.size
+    if batch:
+        yield batch
+
+
+def _attempt_all(tasks: list[Task]) -> list[Made | StacpinError]:
+    return [_attempt(task) for task in tasks]
 
 
 def _attempt(task: Task) -> Made | StacpinError:

@@ -82,9 +82,12 @@ class Project:
         return {entry.path for entry in self.catalog.store.list("objects")}
 
     def listing(self) -> dict[str, bytes]:
-        """Everything in the catalog, except objects: nothing reads one that no version names, and gc removes them."""
+        """Everything in the catalog, except objects and the staging area: nothing reads what no version names.
+
+        A run that stored objects before it was refused says so in the staging area, and gc removes them.
+        """
         paths = [entry.path for entry in self.catalog.store.list("")]
-        return {path: self.catalog.store.get(path) for path in paths if not path.startswith("objects/")}
+        return {path: self.catalog.store.get(path) for path in paths if not path.startswith(("objects/", "staging/"))}
 
 
 def pixels(seed: int = 7, shape: tuple[int, int, int] = (1, 60, 80), dtype: str = "uint16") -> np.ndarray:

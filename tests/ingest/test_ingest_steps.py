@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ingest_samples import DAY, RASTERS, Project, pixels, write_raster
+from ingest_samples import DAY, RASTERS, Project, pixels, write_cog, write_raster
+from obstore.store import LocalStore
 
 from catalog.query import Query
 from catalog.search import iterate
@@ -21,7 +23,8 @@ from ingest.run import Run, Stage
 from ingest.staging import find_staged, read_staged
 from versioning.catalog import Catalog
 from versioning.commit import commit
-from versioning.errors import Conflict, Integrity, InvalidInput, NotFound, StorageUnavailable
+from versioning.errors import Conflict, Integrity, InvalidInput, NotFound, StacpinError, StorageUnavailable
+from versioning.store import ObstoreStore
 
 STEPS = ("plan", "convert", "check", "staged", "verify")
 
@@ -58,23 +61,40 @@ def test_no_step_can_be_skipped_or_repeated(scenes: Project, done: int) -> None:
     getattr(run, STEPS[done])()
 
 
-def test_a_corrupted_object_is_found_before_the_commit(scenes: Project) -> None:
+class Spoils(ObstoreStore):
+    """A store that changes a byte of each object that it is given, or loses it."""
+
+    def __init__(self, folder: str, how: str) -> None:
+        super().__init__(folder, LocalStore(folder), local_root=Path(folder))
+        self.how = how
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        if not path.startswith("objects/"):
+            return super().put_new(path, data)
+        if self.how == "loses":
+            return True
+        spoiled = bytearray(data)
+        spoiled[len(data) // 2] ^= 1
+        return super().put_new(path, bytes(spoiled[:-1] if self.how == "cuts" else spoiled))
+
+
+@pytest.mark.parametrize(("how", "error"), [("alters", Integrity), ("cuts", Integrity), ("loses", NotFound)])
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_the_store_spoils_is_found_before_the_commit(
+    scenes: Project, how: str, error: type[StacpinError], keeps: bool
+) -> None:
     first = scenes.must_ingest()
-    write_raster(scenes.folder / "a.tif", pixels(5))
-    run = scenes.run()
+    (write_cog if keeps else write_raster)(scenes.folder / "a.tif", pixels(5))
+    run = Run(Catalog.open(Spoils(scenes.catalog.url, how)), scenes.recipe(), scenes.folder)
     run.plan()
-    run.convert()
-    run.check()
-    staged = run.staged()
-    damage(scenes.catalog, staged.items[0]["assets"]["scenes"]["href"])
-    with pytest.raises(Integrity):
-        run.verify()
+    with pytest.raises(error):
+        run.convert()
     assert scenes.catalog.resolve("fields").number == first.number
-    # nor can what is left of it be committed by hand
-    (left,) = find_staged(scenes.catalog)
-    with pytest.raises(Integrity):
-        commit_staged(scenes.catalog, left, message="m", author="a")
-    assert scenes.versions() == [1]
+    # nothing of it can be committed by hand either, and it says why it ended
+    assert list(find_staged(scenes.catalog)) == []
+    failed = json.loads(scenes.catalog.store.get(f"staging/{run.id}/failed.json"))
+    assert failed["reason"]["kind"] in {"altered", "truncated", "no-such-object"}
+    assert failed["objects"] == []  # none that could be trusted
 
 
 def test_what_was_corrupted_while_it_waited_is_not_committed(scenes: Project) -> None:
