@@ -333,6 +333,7 @@ def _attempt(
         recipe=None if notes.recipe is None else dict(notes.recipe),
         software=dict(notes.software or {}),
     )
+    spare(dataset.store, _relied_on(dataset, change, parent, chunks, snapshot))
     if not dataset.log.append(record.number, record.encode()):
         return None
     added, changed, removed = counts

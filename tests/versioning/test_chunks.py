@@ -194,7 +194,7 @@ def test_a_version_whose_snapshot_is_one_file_a_page(monkeypatch):
         assert len(pages) == len(page_ends([chunk.last_id for chunk in written.chunks])) > 3
         assert [entry.changes for entry in record.snapshot] == [False] * len(pages) + [True]
         assert values_of(dataset.version(2)) == dict.fromkeys(IDS[:99], 0) | {IDS[99]: 1}
-        third = save(dataset, {item_id: 2 for item_id in IDS[50:100]}).version
+        third = save(dataset, dict.fromkeys(IDS[50:100], 2)).version
         assert not any(entry.changes for entry in third.record.snapshot)
         assert set(third.record.snapshot) & set(pages)
 
