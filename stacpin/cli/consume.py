@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stacpin.cli.context import JsonOption, PinArgument, SourceOption, catalog_url, output
-from stacpin.cli.output import Output, counted, human_bytes
-from versioning.errors import Integrity, InvalidInput
+from stacpin.cli.output import counted, human_bytes
+from versioning.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from loaders import FolderReport, Pin
-    from versioning.verify import VerifyReport
+    from loaders import Pin
 
 __all__ = ["register"]
 
@@ -48,7 +47,8 @@ def register(app: typer.Typer) -> None:
         search
     )
     app.command(epilog="Example: stacpin pull landcover@v3 data/ --asset labels")(pull)
-    app.command(epilog="Example: stacpin verify landcover@v3\n\nExample: stacpin verify data/")(verify)
+    examples = ("landcover@v3", "data/", "landcover --all --sample 5%", "--repair-from s3://acme/mirror")
+    app.command(epilog="\n\n".join(f"Example: stacpin verify {each}" for each in examples))(verify)
 
 
 def lock(
@@ -159,47 +159,46 @@ def pull(
 
 
 def verify(
-    what: Annotated[str, typer.Argument(metavar="PIN|FOLDER", help="A pin, or a folder that was pulled.")],
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PIN|FOLDER]",
+            help="A pin, or a folder that was pulled; with --all a dataset. Without it the whole catalog.",
+            show_default=False,
+        ),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All versions of the dataset.")] = False,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|P%", help="Read only so many objects, chosen at random; see that the others are there."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="What chooses the sample; it is told.", show_default=False)
+    ] = None,
+    repair_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Restore what is wrong from this catalog, proven; may be repeated. What was damaged is kept.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="How many objects at once.")] = 4,
     catalog: SourceOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Prove every byte of a version, or of a pulled folder. Exits with 30 if anything is wrong, and names it."""
+    """Prove every byte of a version, of all versions, or of a pulled folder. Exits with 30 if anything is wrong."""
     out = output(json)
-    with out.progress() as listen:
-        if _is_folder(what):
-            from loaders import verify_folder
+    from stacpin.cli import proving
 
-            report: VerifyReport | FolderReport = verify_folder(what, on_event=listen)
-        else:
-            report = _open(catalog, what).verify(on_event=listen)
-    if report.ok:
-        out.data(report.to_dict(), _proven(report))
-        return
-    _failed(out, report)
-
-
-def _proven(report: VerifyReport | FolderReport) -> str:
-    data = report.to_dict()
-    files = counted(data["objects" if "objects" in data else "files"], "file")
-    parts = [counted(data["items"], "item"), files, human_bytes(data["bytes"])]
-    lines = [f"{report.pin}  {report.digest}", f"proven: {', '.join(parts)}"]
-    if data.get("referenced"):
-        lines.append(f"not read: {counted(data['referenced'], 'asset')} outside the catalog")
-    lines += [f"extra: {path}" for path in data.get("extra", [])]
-    return "\n".join(lines)
-
-
-def _failed(out: Output, report: VerifyReport | FolderReport) -> None:
-    if not out.json:
-        for problem in report.problems:
-            out.note(f"{problem.kind}: {problem.path}: {problem.detail}")
-    names = ", ".join(sorted({problem.path for problem in report.problems})[:5])
-    pulled = "dest" in report.to_dict()
-    raise Integrity(
-        f"{report.pin} is damaged: {counted(len(report.problems), 'problem')}, in {names}.",
-        hint="Pull it again." if pulled else "Restore what is damaged from a mirror of the catalog.",
-        kind="damaged",
-        data=report.to_dict(),
+    proving.verify(
+        out,
+        what,
+        proving.Asked(
+            all=all_, sample=sample, seed=seed, repair_from=tuple(repair_from or ()), workers=workers, catalog=catalog
+        ),
     )
 
 
@@ -222,10 +221,6 @@ def _open(catalog: str | None, pin: str) -> Pin:
     from loaders import open as open_pin
 
     return open_pin(catalog_url(catalog), pin)
-
-
-def _is_folder(what: str) -> bool:
-    return "@" not in what and ("/" in what or Path(what).is_dir())
 
 
 def _search(
