@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
     def _wanted(self, order: str, key: str) -> bool:
         """Whether an order is for this request; with ``times`` it counts down."""
         told = ORDERS.get(order)
-        if not told or not re.search(told["match"], f"{self.command} {key}"):
+        if not told or not re.search(told["match"], f"{self.command} {key}?{urlsplit(self.path).query}"):
             return False
         with LOCK:
             left = told.get("times", 1_000_000)
