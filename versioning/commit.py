@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from versioning.canonical import canonical
+from versioning.condemned import spare
 from versioning.dataset import Dataset
 from versioning.diff import diff_versions
 from versioning.digests import digest_text, version_digest
@@ -340,6 +341,17 @@ def _attempt(
     version = Version(record, dataset.files)
     version.remember(layers)
     return CommitResult(version, created=True, added=added, changed=changed, removed=removed)
+
+
+def _relied_on(
+    dataset: Dataset, change: _Change, parent: Version | None, chunks: Sequence[Chunk], snapshot: Sequence[SnapshotFile]
+) -> set[str]:
+    """The paths of all that the version needs beyond its parent."""
+    old = {ref for chunk in parent.chunks for ref in chunk.files} if parent else set()
+    new = {ref for chunk in chunks for ref in chunk.files} - old
+    paths = {dataset.files.manifests.path(ref) for ref in new}
+    paths |= {f"{dataset.folder}/snapshots/{entry.sha256}.parquet" for entry in snapshot}
+    return paths | {asset.href for row in change.upserts.values() for asset in row.assets if asset.stored}
 
 
 def _snapshot(dataset: Dataset, parent: Version | None, chunks: Sequence[Chunk]) -> tuple[list[SnapshotFile], Layers]:
