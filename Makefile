@@ -1,7 +1,7 @@
 # The two commands: make demo, make test. The rest is for those who work on stacpin: see CONTRIBUTING.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint format browser bench clean
+.PHONY: help setup demo test test-quick lint format browser bench bench-store clean
 
 SERVE ?= 1
 PYTEST_WORKERS ?= auto
@@ -44,6 +44,15 @@ browser: setup ## build STAC Browser from its npm package
 
 bench: setup ## the benchmarks that are quick
 	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
+
+TILES ?= 5000
+ROUNDS ?= 3
+ITEMS ?= 10000,100000
+SCRATCH ?= $(or $(TMPDIR),/tmp)/stacpin-bench
+
+bench-store: setup ## the version store against DVC, and as it grows (TILES=20000 ROUNDS=3 ITEMS=1000000 SCRATCH=DIR; KEEP=1 notes it in RESULTS.md)
+	$(BIN)/python -m benchmarks.store.against_dvc --tiles $(TILES) --rounds $(ROUNDS) --scratch $(SCRATCH) $(if $(KEEP),--keep)
+	$(BIN)/python -m benchmarks.store.growth --items $(ITEMS) --scratch $(SCRATCH) $(if $(KEEP),--keep)
 
 clean: ## remove what was made here
 	rm -rf .venv .tools .demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache api/browser/dist
