@@ -163,7 +163,7 @@ class Reader:
                         if path not in self._seen:
                             needs.objects[path] = size
                     self._seen.update(found)
-                    on_event(Progress(f"read {version.pin}", count, len(new), "chunks"))
+                    on_event(Progress("read", count, len(new), "chunks", version.pin))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
