@@ -191,6 +191,24 @@ STEPS: dict[str, Callable[[Bench], Iterable[tuple[str, str]]]] = {
 }
 
 
+TARGETS = {
+    "commit of 1,000 clustered changes": "< 1.5 times the time at 100,000; ≤ 1.5 MB written",
+    "commit of 1,000 scattered changes": "≤ 1 s CPU, ≤ 1 MB written",
+    "200 commits of 1,000 scattered changes, each": "≤ 10 MB on average",
+    "diff, 1 % scattered": "≤ 2.5 s",
+    "diff, 0.1 % clustered": "≤ 50 ms",
+    "open a pin and fetch one item, local": "p50 ≤ 15 ms, p95 ≤ 50 ms",
+    "requests for a pin and one item": "two rounds after the record",
+    "asset set as Arrow": "≥ 400,000 items/s",
+    "asset set as Python objects": "≥ 120,000 items/s",
+    "full scan as Arrow, eight scattered commits later": "≤ 1.3 times",
+    "full scan as rows, eight scattered commits later": "≤ 1.3 times",
+    "append of 20 items, end": "bytes and requests ≤ 1.2 times those at 1,000",
+    "append of 20 items, spread": "bytes and requests ≤ 1.2 times those at 1,000",
+}
+"""What a catalog of 1,000,000 items shall reach."""
+
+
 def latest(folder: Path) -> Version:
     version = Catalog.open(str(folder)).dataset(DATASET).latest()
     assert version is not None
@@ -265,9 +283,12 @@ def main() -> None:
         "",
         f"Items of {len(_json(item(0))):,} bytes. Peak of the process: {peak:.0f} MiB.",
         "",
-        "| | " + " | ".join(f"{size:,} items" for size in sizes) + " |",
-        "|---" * (len(sizes) + 1) + "|",
-        *(f"| {line} | " + " | ".join(found.get(size, "") for size in sizes) + " |" for line, found in table.items()),
+        "| | " + " | ".join(f"{size:,} items" for size in sizes) + " | target at 1,000,000 |",
+        "|---" * (len(sizes) + 2) + "|",
+        *(
+            f"| {line} | " + " | ".join(found.get(size, "") for size in sizes) + f" | {TARGETS.get(line, '')} |"
+            for line, found in table.items()
+        ),
     ]
     report = "\n".join(lines) + "\n"
     print(report)

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.store.disks import empty
 from benchmarks.store.timing import Measured, timed
 
 __all__ = ["DVC_VERSION", "Copy", "Dvc", "Round", "Side", "Stacpin", "find_dvc"]
@@ -31,11 +33,17 @@ layers:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One run through all steps: a folder of its own, in which both sides work on the same ``work/data``."""
+    """One run through all steps: a folder of its own, in which both sides work on the same ``work/data``.
+
+    ``spare`` is where to put what is measured once and thrown away; ``size`` is that of all tiles in bytes.
+    """
 
     folder: Path
     tiles: Path
     changed: Path
+    spare: Path
+    size: int
+    own_disk: bool
 
     @property
     def work(self) -> Path:
@@ -44,6 +52,10 @@ class Round:
     @property
     def data(self) -> Path:
         return self.work / "data"
+
+    def throwaway(self, copies: int = 1) -> AbstractContextManager[Path]:
+        """An empty folder for so many copies of all tiles."""
+        return empty(self.spare, copies * self.size, own_disk=self.own_disk)
 
     def change(self) -> None:
         """Bring the new pixels of every hundredth tile."""
@@ -73,17 +85,14 @@ class Copy:
         pass
 
     def steps(self) -> dict[str, Callable[[], Measured]]:
-        return {"snapshot": self._copy, "first": self._copy, "pull": self._copy}
+        return {"snapshot": self._copy, "pull": self._copy}
 
     def _copy(self) -> Measured:
-        target = self._turn.folder / "copy"
-        log = self._turn.folder / "copy.log"
-        command = ["cp", "-r", str(self._turn.tiles), str(target)]
-        if self._durable:
-            command = ["sh", "-c", 'cp -r "$1" "$2" && sync -f "$2"', "sh", *command[2:]]
-        measured = timed(command, self._turn.folder, os.environ, log)
-        shutil.rmtree(target)
-        return measured
+        with self._turn.throwaway() as spare:
+            command = ["cp", "-r", str(self._turn.data), str(spare / "copy")]
+            if self._durable:
+                command = ["sh", "-c", 'cp -r "$1" "$2" && sync -f "$2"', "sh", *command[2:]]
+            return timed(command, self._turn.folder, os.environ, self._turn.folder / "copy.log")
 
 
 class Stacpin:
@@ -113,17 +122,13 @@ class Stacpin:
         return timed([str(PYTHON.with_name("stacpin")), *arguments], self._turn.work, self._environ, self._log)
 
     def _snapshot(self) -> Measured:
-        catalog = self._turn.folder / "snapshot"
-        command = [str(PYTHON), "-m", "benchmarks.store.snapshot", str(catalog), str(self._turn.data)]
-        measured = timed(command, Path(__file__).parents[2], self._environ, self._log)
-        shutil.rmtree(catalog)
-        return measured
+        with self._turn.throwaway() as spare:
+            command = [str(PYTHON), "-m", "benchmarks.store.snapshot", str(spare / "catalog"), str(self._turn.data)]
+            return timed(command, Path(__file__).parents[2], self._environ, self._log)
 
     def _pull(self) -> Measured:
-        target = self._turn.folder / "pulled"
-        measured = self._run("pull", "tiles@latest", str(target))
-        shutil.rmtree(target)
-        return measured
+        with self._turn.throwaway() as spare:
+            return self._run("pull", "tiles@latest", str(spare / "pulled"))
 
 
 class Dvc:
@@ -181,14 +186,10 @@ class Dvc:
 
     def _pull(self) -> Measured:
         """Into an empty workspace with an empty cache, as on another machine."""
-        clone, site = self._turn.folder / "clone", self._turn.folder / "dvc-site-2"
-        self._plain("git", "clone", "-q", str(self._turn.work), str(clone))
-        self._environ["DVC_SITE_CACHE_DIR"], before = str(site), self._environ["DVC_SITE_CACHE_DIR"]
-        measured = timed([self._dvc, "pull"], clone, self._environ, self._log)
-        self._environ["DVC_SITE_CACHE_DIR"] = before
-        shutil.rmtree(clone)
-        shutil.rmtree(site)
-        return measured
+        with self._turn.throwaway(copies=2) as spare:
+            self._plain("git", "clone", "-q", str(self._turn.work), str(spare / "clone"))
+            environ = self._environ | {"DVC_SITE_CACHE_DIR": str(spare / "site")}
+            return timed([self._dvc, "pull"], spare / "clone", environ, self._log)
 
     def _run(self, *arguments: str) -> Measured:
         return timed([self._dvc, *arguments], self._turn.work, self._environ, self._log)
