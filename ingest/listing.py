@@ -71,14 +71,15 @@ class Listing:
         Size, times, inode and device of each: equal states are equal bytes, unless a file was written again within
         the clock's grain. Names beginning with the stem and a dot count, in any case; so does what a link leads to.
         """
-        folder, name = os.path.split(path)
+        folder, name = _split(path)
         entries = self._entries(folder)
-        if name not in entries:
+        entry = entries.get(name)
+        if entry is None:
             return _record(name, None)
         records = [_record(each, _stat(entries[each].stat)) for each in self._beside(folder, name)]
-        if entries[name].is_symlink():
+        if entry.is_symlink():
             real = os.path.realpath(path)
-            inner, there = os.path.split(real)
+            inner, there = _split(real)
             beside = self._entries(inner)
             for each in self._beside(inner, there) if there in beside else [there]:
                 stat = beside[each].stat if each in beside else None
@@ -96,12 +97,11 @@ class Listing:
             self._sorted[folder] = names, [each.lower() for each in names]
         names, lower = self._sorted[folder]
         stem = f"{name.rpartition('.')[0] or name}.".lower()
-        found = [name]
-        for at in range(bisect_left(lower, stem), len(lower)):
-            if not lower[at].startswith(stem):
-                break
+        found, at = [name], bisect_left(lower, stem)
+        while at < len(lower) and lower[at].startswith(stem):
             if names[at] != name:
                 found.append(names[at])
+            at += 1
         return found
 
     def _parts(self, pattern: str) -> tuple[str, tuple[str, ...]]:
@@ -201,7 +201,7 @@ def found_files(listing: Listing, kind: str, patterns: Sequence[str]) -> Iterato
     companions = _COMPANIONS[kind]
     for pattern in patterns:
         for path in listing.glob(pattern):
-            folder, name = os.path.split(path)
+            folder, name = _split(path)
             if name.startswith(".") or name.lower().endswith(companions):
                 continue
             if folder not in real:
@@ -225,6 +225,12 @@ def newest(state: str) -> int:
     return max((int(each) for pair in times for each in pair), default=0)
 
 
+def _split(path: str) -> tuple[str, str]:
+    """`os.path.split` for paths as `pathlib` and the system write them, in a third of its time."""
+    folder, separator, name = path.rpartition(os.sep)
+    return folder or separator, name
+
+
 def _stat(call: Callable[[], os.stat_result] | None) -> os.stat_result | None:
     try:
         return None if call is None else call()
@@ -235,5 +241,4 @@ def _stat(call: Callable[[], os.stat_result] | None) -> os.stat_result | None:
 def _record(name: str, stat: os.stat_result | None) -> str:
     if stat is None:
         return f"{name}{_GONE}"
-    numbers = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
-    return f"{name}{_FIELD}{_FIELD.join(map(str, numbers))}"
+    return f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_ino}\0{stat.st_dev}"

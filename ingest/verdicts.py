@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,11 +18,12 @@ import orjson
 from ingest.cache_file import CacheFile
 from ingest.inspect import Inspection
 from ingest.parents import Parents
+from ingest.quick import release
 from ingest.recipe import Recipe
 from ingest.sources import SourceItem
 from versioning.digests import sha256
 
-__all__ = ["Verdicts", "software_key"]
+__all__ = ["Verdicts"]
 
 # Counted up when plan.py or compare.py decide otherwise within one release.
 _RULES = 1
@@ -64,7 +63,7 @@ class Verdicts:
         self._parents = parents
         common, told = basis
         self._layers = {
-            name: repr((_RULES, software_key(), common, layer.model_dump_json(), told.get(name)))
+            name: repr((_RULES, release(), common, layer.model_dump_json(), told.get(name)))
             for name, layer in recipe.layers.items()
         }
         self._file = CacheFile(path, _TABLE) if parents.digests else None
@@ -122,12 +121,3 @@ class Verdicts:
         ]
         text = repr((before, self._layers[item.layer], item.id, item.properties, assets))
         return sha256(text.encode("utf-8", "surrogatepass"))
-
-
-@cache
-def software_key() -> str:
-    """The release whose rules a memory follows."""
-    try:
-        return version("stacpin")
-    except PackageNotFoundError:
-        return ""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +15,7 @@ import typer
 
 from stacpin.cli.context import (
     RECIPE,
+    SAID,
     AuthorOption,
     CatalogOption,
     JsonOption,
@@ -27,10 +31,12 @@ from versioning.errors import Conflict, Immutable, InvalidInput, NotFound, Stacp
 
 if TYPE_CHECKING:
     from ingest.plan import Plan, PlannedItem
+    from ingest.quick import Question
     from ingest.run import Run
     from ingest.staging import StagedRun
     from versioning.catalog import Catalog
     from versioning.commit import CommitResult
+    from versioning.version import Version
 
 __all__ = ["register"]
 
@@ -89,7 +95,8 @@ def ingest(
 ) -> None:
     """Turn the recipe's sources into a new version. Or say that there is nothing to commit."""
     out = output(json)
-    run, to_make = _start(recipe, catalog, dataset, workers)
+    begun = _start(recipe, catalog, dataset, workers)
+    run, to_make = begun.run, begun.to_make
     _check_tag(run.catalog, run.dataset.id, tag, staged=False)
     with out.progress() as listen:
         run.on_event = listen
@@ -109,6 +116,7 @@ def ingest(
     for refusal in plan.refused:
         out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
     if staged is None:
+        begun.remember(plan)
         latest = plan.parent.summary() if plan.parent else None
         at = f" ({plan.parent.pin} {plan.parent.digest})" if plan.parent else ""
         left = f"; {len(plan.refused)} refused" if plan.refused else ""
@@ -120,7 +128,8 @@ def ingest(
         data = {"run": staged.id, "staged": len(staged.items), "removed": staged.remove, "checks": checks}
         out.data(data, f"{_staged_text([staged])}\nto commit it: stacpin commit -m MESSAGE")
         return
-    _commit(out, run.catalog, staged, message or _message(plan), author(author_), tag)
+    result = _commit(out, run.catalog, staged, message or _message(plan), author(author_), tag)
+    begun.remember_commit(plan, result.version)
 
 
 def status(
@@ -131,26 +140,53 @@ def status(
 ) -> None:
     """Show what an ingest would change. Also what is staged and waits for a commit."""
     out = output(json)
-    from ingest.staging import find_staged
-
     file = recipe / RECIPE if recipe.is_dir() else recipe
     if not file.is_file():
         if recipe != Path(RECIPE):
             recipe_at(recipe)  # it was named, so it is an error that it is not there
-        place = catalog_of(catalog, file)
-        staged = list(find_staged(place, dataset))
+        staged = _staged(catalog_of(catalog, file), dataset)
         out.data({"staged": [_staged_dict(run) for run in staged]}, _staged_text(staged) or "nothing is staged")
         return
-    run, _ = _start(recipe, catalog, dataset, None)
+    if _answered(out, _question(file, catalog, dataset)):
+        return
+    begun = _start(recipe, catalog, dataset, None)
+    run = begun.run
     with out.progress() as listen:
         run.on_event = listen
         plan = run.plan()
-    staged = list(find_staged(run.catalog, plan.dataset))
+    begun.remember(plan, whole=True)
+    staged = _staged(run.catalog, plan.dataset)
     for refusal in plan.refused:
         out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
     data = plan.to_dict() | {"staged": [_staged_dict(each) for each in staged]}
     text = "\n".join(part for part in (_plan_text(plan), _staged_text(staged)) if part)
     out.data(data, text)
+
+
+def _answered(out: Output, question: Question) -> bool:
+    """Answer from what the last plan noted, if nothing has changed since."""
+    from ingest.quick import look
+
+    found = look(question, whole=out.json)
+    if found is None:
+        return False
+    staged: list[StagedRun] = []
+    if found.waiting:
+        from versioning.catalog import Catalog
+
+        staged = _staged(Catalog.open(found.url), found.dataset)
+    text = (
+        f"{_compared_text(found.dataset, found.pin)}\n0 new, 0 changed, {found.items} unchanged, 0 removed, 0 refused"
+    )
+    data = (found.plan or {}) | {"staged": [_staged_dict(each) for each in staged]}
+    out.data(data, "\n".join(part for part in (text, _staged_text(staged)) if part))
+    return True
+
+
+def _staged(place: Catalog, dataset: str | None) -> list[StagedRun]:
+    from ingest.staging import find_staged
+
+    return list(find_staged(place, dataset))
 
 
 def commit(
@@ -215,20 +251,64 @@ def digest(
         raise typer.Exit(failed.exit_code)
 
 
-def _start(recipe: Path, catalog: str | None, dataset: str | None, workers: int | None) -> tuple[Run, str | None]:
-    """A run, and the folder where its catalog is still to be made: a plan needs none, and may be refused.
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A run, and what it was asked for.
 
-    A local catalog is made by the first ingest, a remote one only by ``stacpin init``.
+    Attributes
+    ----------
+    url
+        Where its catalog is, or is to be.
+    to_make
+        The folder where its catalog is still to be made: a plan needs none, and may be refused.
+    started
+        When its recipe was about to be read, in nanoseconds since 1970.
     """
+
+    run: Run
+    question: Question
+    url: str
+    to_make: str | None
+    started: int
+
+    def remember(self, plan: Plan, *, whole: bool = False) -> None:
+        """Note the plan, if it has no changes, for the next status; what cannot be noted costs only time."""
+        from ingest.quick import note
+
+        with suppress(StacpinError, OSError):
+            note(
+                self.question, self.run.recipe, plan, self.run.catalog, url=self.url, started=self.started, whole=whole
+            )
+
+    def remember_commit(self, plan: Plan, version: Version) -> None:
+        """Compare the same sources with the version that was made of them: so the next status has nothing to do."""
+        from ingest.cache import DigestCache
+        from ingest.plan import compare_with
+
+        with suppress(StacpinError):
+            self.remember(compare_with(self.run.recipe, plan, version, cache=DigestCache()))
+
+
+def _question(file: Path, catalog: str | None, dataset: str | None) -> Question:
+    from ingest.quick import Question
+
+    named = catalog or SAID.get().catalog or os.environ.get("STACPIN_CATALOG")
+    return Question(file, named or None, dataset)
+
+
+def _start(recipe: Path, catalog: str | None, dataset: str | None, workers: int | None) -> _Begun:
+    """A run of a recipe. A local catalog is made by the first ingest, a remote one only by ``stacpin init``."""
     from ingest.run import Run
     from versioning.catalog import Catalog
 
+    started = time.time_ns()
     content, folder = recipe_at(recipe)
     if dataset is not None:
         from versioning.ids import check_dataset_id
 
         content = content.model_copy(update={"dataset": check_dataset_id(dataset)})
-    url = store_url(catalog, folder / RECIPE if recipe.is_dir() else recipe)
+    file = folder / RECIPE if recipe.is_dir() else recipe
+    url = store_url(catalog, file)
     to_make = None
     try:
         place = Catalog.open(url)
@@ -236,7 +316,8 @@ def _start(recipe: Path, catalog: str | None, dataset: str | None, workers: int 
         if "://" in url and not url.startswith("file:"):
             raise
         place, to_make = Catalog.create("memory://"), url
-    return Run(place, content, folder, workers=workers or os.cpu_count() or 2), to_make
+    run = Run(place, content, folder, workers=workers or os.cpu_count() or 2)
+    return _Begun(run, _question(file, catalog, dataset), url, to_make, started)
 
 
 def _make_catalog(out: Output, run: Run, url: str) -> None:
@@ -266,7 +347,7 @@ def _check_tag(place: Catalog, dataset: str, tag: str | None, *, staged: bool) -
         raise Immutable(f"The tag {tag!r} of {dataset} is v{there.target}; tags never move.", hint=again)
 
 
-def _commit(out: Output, place: Catalog, staged: StagedRun, message: str, who: str, tag: str | None) -> None:
+def _commit(out: Output, place: Catalog, staged: StagedRun, message: str, who: str, tag: str | None) -> CommitResult:
     from ingest.publish import commit_staged
 
     _check_tag(place, staged.dataset, tag, staged=True)
@@ -283,6 +364,7 @@ def _commit(out: Output, place: Catalog, staged: StagedRun, message: str, who: s
         "checks": staged.checks,
     }
     out.data(data, _commit_text(result, staged, tag))
+    return result
 
 
 def _commit_text(result: CommitResult, staged: StagedRun, tag: str | None) -> str:
@@ -307,7 +389,7 @@ def _message(plan: Plan) -> str:
 
 
 def _plan_text(plan: Plan) -> str:
-    lines = [f"{plan.dataset}: compared with {plan.parent.pin if plan.parent else 'nothing (no version yet)'}"]
+    lines = [_compared_text(plan.dataset, plan.parent.pin if plan.parent else None)]
     told = [item for item in plan.items if item.state != "unchanged"]
     lines += [
         f"  {item.state:<9}{item.source.id}: {(', ' if item.state == 'new' else '; ').join(_item_changes(item))}"
@@ -317,11 +399,17 @@ def _plan_text(plan: Plan) -> str:
     lines += [f"  refused  {each.item}: {each.message}" for each in plan.refused]
     if plan.metadata:
         lines.append(f"  dataset: {', '.join(plan.metadata)}")
-    lines.append(
-        f"{plan.count('new')} new, {plan.count('changed')} changed, {plan.count('unchanged')} unchanged, "
-        f"{len(plan.removed)} removed, {len(plan.refused)} refused"
-    )
+    new, changed, unchanged = plan.count("new"), plan.count("changed"), plan.count("unchanged")
+    lines.append(_counts_text(new, changed, unchanged=unchanged, removed=len(plan.removed), refused=len(plan.refused)))
     return "\n".join(lines)
+
+
+def _counts_text(new: int = 0, changed: int = 0, *, unchanged: int, removed: int = 0, refused: int = 0) -> str:
+    return f"{new} new, {changed} changed, {unchanged} unchanged, {removed} removed, {refused} refused"
+
+
+def _compared_text(dataset: str, pin: str | None) -> str:
+    return f"{dataset}: compared with {pin or 'nothing (no version yet)'}"
 
 
 def _item_changes(item: PlannedItem) -> Iterator[str]:
