@@ -41,7 +41,7 @@ _BLOCK = 4 * 1024 * 1024
 
 
 def spare(
-    store: Store, paths: Collection[str], *, wait: float = WAIT, sleep: Callable[[float], None] = time.sleep
+    store: Store, paths: Collection[str], *, wait: float = WAIT, sleep: Callable[[float], None] | None = None
 ) -> None:
     """Make sure that garbage collection leaves alone what a new version relies on. Call it just before its record.
 
@@ -55,7 +55,7 @@ def spare(
     wait
         How many seconds a running sweep is waited for.
     sleep
-        What waits; for tests.
+        What waits instead of ``time.sleep``; for tests.
 
     Notes
     -----
@@ -79,7 +79,7 @@ def spare(
         if not pending:
             return
         for batch in _batches(pending):
-            _renew(store, batch, log, wait=wait, sleep=sleep)
+            _renew(store, batch, log, wait=wait, sleep=sleep or time.sleep)
             young |= dict.fromkeys((entry.path for entry in batch), log.head)
     raise Conflict("Garbage collection runs over and over.", hint="Let it come to an end, then commit again.")
 

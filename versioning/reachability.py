@@ -142,6 +142,8 @@ class Marks:
     def _retired(self, dataset: Dataset, names: set[int]) -> set[int]:
         """The versions that nobody can want back: retired before the grace period, and no name means them."""
         entries = _numbers(dataset.store, f"{dataset.folder}/expired")
+        if not entries:
+            return set()
         with ThreadPoolExecutor(_WORKERS) as pool:
             # What is not the record of its own number retires nothing.
             for number, record in zip(entries, pool.map(dataset.expiry, entries), strict=True):

@@ -37,7 +37,9 @@ class RowHrefs:
         known = {ref.sha256: self._files.get(ref.sha256) or self._remembered.get(ref.sha256) for ref in refs}
         self._files = {digest: file for digest, file in known.items() if file is not None}
         wanted = [ref for ref in refs if ref.sha256 not in self._files]
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        if not wanted:
+            return
+        with ThreadPoolExecutor(min(_WORKERS, len(wanted))) as pool:
             for ref, file in zip(wanted, pool.map(self._open, wanted), strict=True):
                 self._files[ref.sha256] = file
                 if file.nbytes <= self._remembered.maxsize:
