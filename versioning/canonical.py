@@ -20,17 +20,20 @@ import rfc8785
 
 from versioning.errors import InvalidInput
 
-__all__ = ["MAX_DEPTH", "canonical", "is_canonical", "loads", "parse"]
+__all__ = ["MAX_DEPTH", "canonical", "canonical_form", "is_canonical", "loads", "parse"]
 
 MAX_DEPTH = 64
 _EXACT = 2**53
+# Measured against rfc8785: orjson and ECMAScript agree between these bounds only (above, orjson appends ".0").
+_LOW = 1e-5
 # Longer integers are not printed: Python refuses more than 4,300 digits, and nobody reads them.
 _SHOWN = 10**30
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-# Sixteen digits in a row are looked for in bytes of which only the digits are left: 2 µs for an item of 3 kB, where a
-# regular expression takes 35 µs, twice as long as parsing it.
-_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))  # noqa: PLR2004
-_LONG = b"0" * 16
+# Numbers of sixteen digits are looked for in bytes of which only the digits are left, and what stands before a number:
+# 2 µs for an item of 3 kB, where a regular expression takes 35 µs, twice as long as parsing it. Without what stands
+# before, the digits of checksums were taken for numbers in every other item.
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(",") if byte in b",:[" else ord(" ") for byte in range(256))
+_LONG = b"," + b"0" * 16
 _NODATA = {"inf": "inf", "-inf": "-inf", "nan": "nan"}
 
 
@@ -58,14 +61,26 @@ def canonical(value: object, *, where: str = "document") -> bytes:
     InvalidInput
         If the value has no canonical form: it names the path to the offending member.
     """
+    return canonical_form(value, where=where)[0]
+
+
+def canonical_form(value: object, *, where: str = "document") -> tuple[bytes, bool]:
+    """The RFC 8785 bytes of a JSON value, and whether orjson writes the same of what they say.
+
+    Raises
+    ------
+    InvalidInput
+        If the value has no canonical form.
+    """
     plan = _Plan()
     normal = _normal(value, plan, where, 0, key=None)
     # orjson takes 44 µs where rfc8785 takes 300 µs for an item of 3.2 kB, but writes 1e16, 1e-6 and the order of
     # non-ASCII keys differently: those documents go to rfc8785.
     try:
-        return orjson.dumps(normal, option=orjson.OPT_SORT_KEYS) if plan.orjson_agrees else rfc8785.dumps(normal)
+        data = orjson.dumps(normal, option=orjson.OPT_SORT_KEYS) if plan.orjson_agrees else rfc8785.dumps(normal)
     except (TypeError, UnicodeEncodeError, rfc8785.CanonicalizationError) as error:
         raise InvalidInput(f"{where} has no canonical JSON form: {error}.") from error
+    return data, plan.orjson_agrees
 
 
 def loads(data: bytes | str, *, where: str = "document") -> Any:
@@ -101,7 +116,7 @@ def parse(data: bytes | memoryview) -> Any:
         If it is not JSON.
     """
     text = bytes(data)
-    if _LONG in text.translate(_DIGITS):
+    if _LONG in text.translate(_DIGITS, b"-"):
         return json.loads(text, parse_int=_number)
     return orjson.loads(text)
 
@@ -156,11 +171,25 @@ def _normal(value: object, plan: _Plan, where: str, depth: int, *, key: str | No
                 raise InvalidInput(f"{where} has a key that is not a string: {name!r}.")
             if not name.isascii():
                 plan.orjson_agrees = False
-            out[name] = _normal(member, plan, where, depth + 1, key=name)
+            # Most members are plain strings and numbers: without a call for each an item takes 40 µs instead of 75.
+            inner = type(member)
+            if inner is str or (inner is int and -_EXACT < member < _EXACT):
+                out[name] = member
+            elif inner is float and (_LOW <= member < _EXACT or -_EXACT < member <= -_LOW):
+                out[name] = int(member) if member.is_integer() else member
+            else:
+                out[name] = _normal(member, plan, where, depth + 1, key=name)
         return out
     if isinstance(value, list | tuple):
         _check_depth(depth, where)
-        return [_normal(member, plan, where, depth + 1, key=key) for member in value]
+        return [
+            member
+            if type(member) is str or (type(member) is int and -_EXACT < member < _EXACT)
+            else (int(member) if member.is_integer() else member)
+            if type(member) is float and (_LOW <= member < _EXACT or -_EXACT < member <= -_LOW)
+            else _normal(member, plan, where, depth + 1, key=key)
+            for member in value
+        ]
     if isinstance(value, str):
         return str(value)
     raise InvalidInput(f"{where} holds a {kind.__name__} where JSON has no such thing{_at(key)}.")
@@ -193,8 +222,7 @@ def _float(value: float, plan: _Plan, where: str, key: str | None) -> int | floa
         raise InvalidInput(f"{where} holds {value}{_at(key)}, which JSON cannot express.")
     if value.is_integer() and -_EXACT < value < _EXACT:
         return int(value)
-    # Measured against rfc8785: orjson and ECMAScript agree between these bounds only (above, orjson appends ".0").
-    if not 1e-5 <= abs(value) < _EXACT:  # noqa: PLR2004 - the bounds are explained above
+    if not _LOW <= abs(value) < _EXACT:
         plan.orjson_agrees = False
     return value
 

@@ -17,7 +17,7 @@ from versioning.errors import Conflict, InvalidInput, NotFound
 from versioning.events import Listener, Progress, silent
 from versioning.records import SnapshotFile, Statistics, VersionRecord, parse_time, record_digest, time_text
 from versioning.rewrite import rewrite
-from versioning.rows import Row, make_row, micros_text
+from versioning.rows import Row, make_row, make_rows, micros_text
 from versioning.snapshots import Chunk, Layers, changed_chunks, encode_changes, encode_snapshots, roots_of
 from versioning.version import Version
 
@@ -158,8 +158,7 @@ def _prepare(
     on_event: Listener,
 ) -> _Change:
     rows: dict[str, Row] = {}
-    for count, item in enumerate(items, start=1):
-        row = make_row(item)
+    for count, row in enumerate(make_rows(items), start=1):
         if row.id in rows:
             raise InvalidInput(f"item {row.id} occurs twice in one commit.", hint="Give every item an id of its own.")
         if row.id in remove:
