@@ -116,7 +116,8 @@ def parse(data: bytes | memoryview) -> Any:
         If it is not JSON.
     """
     text = bytes(data)
-    if _LONG in text.translate(_DIGITS, b"-"):
+    digits = text.translate(_DIGITS, b"-")
+    if _LONG in digits or digits.startswith(_LONG[1:]):
         return json.loads(text, parse_int=_number)
     return orjson.loads(text)
 
