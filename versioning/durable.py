@@ -22,9 +22,13 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
-__all__ = ["Disk", "has_syncfs", "make_folders"]
+__all__ = ["Disk", "LostWritesError", "has_syncfs", "make_folders"]
 
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+
+
+class LostWritesError(OSError):
+    """The system could not bring to disk what it had taken: files may be damaged though they are there."""
 
 
 class Disk:
@@ -37,7 +41,7 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._clean = False
-        self._failed: OSError | None = None
+        self._failed: LostWritesError | None = None
         self._proven: set[Path] = set()  # folders whose own names are on disk
         self._descriptor: int | None = None
         self._lock = Lock()
@@ -64,11 +68,11 @@ class Disk:
 
         Raises
         ------
-        OSError
+        LostWritesError
             If the system could not write something. Then what was written since the start must not be believed.
         """
         if self._failed is not None:
-            raise OSError(self._failed.errno, self._failed.strerror, str(self._root))
+            raise LostWritesError(*self._failed.args)
         if self._clean:
             return
         self.begin()
@@ -80,7 +84,7 @@ class Disk:
             code = ctypes.get_errno()
             if code not in _UNSUPPORTED:
                 self._clean = False
-                self._failed = OSError(code, os.strerror(code), str(self._root))
+                self._failed = LostWritesError(code, os.strerror(code), str(self._root))
                 raise self._failed
             _sync_all()
 

@@ -7,11 +7,13 @@ for a local folder, S3's and Azure's error code in an XML body for a server. A r
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Callable
 
 from obstore import exceptions as backend
 
+from versioning.durable import LostWritesError
 from versioning.errors import Forbidden, InvalidInput, NotFound, StacpinError, StorageUnavailable
 
 __all__ = ["by_code", "denied_without_reason", "first_line", "no_login", "translate"]
@@ -49,7 +51,8 @@ def _read_only(where: str, said: str) -> StacpinError:
 def _disk_error(where: str, said: str) -> StacpinError:
     return StorageUnavailable(
         f"{where}: the disk failed ({said}).",
-        hint="Look at the system's log. When the disk works again, prove what is there: stacpin verify",
+        hint="What was written last may be damaged, though it is there; no record was written after it. Look at the "
+        "system's log, and when the disk works again prove what is there: stacpin verify",
         kind="disk-error",
     )
 
@@ -132,13 +135,14 @@ def translate(where: str, error: BaseException) -> StacpinError:  # noqa: PLR091
         return _CODES[code[1]](where, _said(text))
     if isinstance(error, backend.BaseError) and _LOGIN_EXPIRED.search(text):
         return _expired(where, first_line(error))
-    number = getattr(error, "errno", None) or next((int(found[1]) for found in [_OS_ERROR.search(text)] if found), None)
+    told = _OS_ERROR.search(text)
+    number: int = getattr(error, "errno", None) or (int(told[1]) if told else 0)
+    if isinstance(error, LostWritesError) or number == errno.EIO:
+        return _disk_error(where, os.strerror(number))
     if number in _FULL:
-        return _full(where, first_line(error))
+        return _full(where, os.strerror(number))
     if number == errno.EROFS:
-        return _read_only(where, first_line(error))
-    if number == errno.EIO:
-        return _disk_error(where, first_line(error))
+        return _read_only(where, os.strerror(number))
     if isinstance(error, (FileNotFoundError, backend.NotFoundError)):
         return NotFound(f"{where} does not exist.", kind="no-such-object")
     if (
@@ -147,7 +151,7 @@ def translate(where: str, error: BaseException) -> StacpinError:  # noqa: PLR091
         # A refused listing is a generic error of obstore's.
         or _DENIED_STATUS.search(text)
     ):
-        return _denied(where, _said(text) or first_line(error))
+        return _denied(where, _said(text) or (os.strerror(number) if number in _NOT_ALLOWED else first_line(error)))
     if isinstance(error, (backend.InvalidPathError, ValueError)):
         return InvalidInput(f"{where} is not a path in a catalog: {first_line(error)}.")
     return StorageUnavailable(

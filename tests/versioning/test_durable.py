@@ -121,9 +121,12 @@ def test_what_was_written_before_is_made_durable(tmp_path: Path, monkeypatch: py
     assert synced == ["all", "all"]
 
 
-def test_pages_that_could_not_be_written_stop_every_later_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])  # the latter on network file systems
+def test_pages_that_could_not_be_written_stop_every_later_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+):
     def fails(_: int) -> int:
-        ctypes.set_errno(errno.EIO)
+        ctypes.set_errno(code)
         return -1
 
     store = open_store(str(tmp_path))
