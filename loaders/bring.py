@@ -33,8 +33,8 @@ Link = Literal["auto", "copy", "reflink", "hardlink"]
 _TRIES = 3
 _BLOCK = 1024 * 1024
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int), ioctl_ficlone(2)
-# What disks say that cannot clone, or cannot link between two places.
-_CANNOT = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM, errno.EMLINK}
+# What disks say that cannot clone.
+_CANNOT = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM}
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 Blocks = Callable[[PinSource, AssetRef, str], Iterator[memoryview]]
 
@@ -143,18 +143,18 @@ class Bringer:
             return cloned
 
     def _clone(self, source: IO[bytes], out: IO[bytes], file: PulledFile) -> bool:
-        """Let ``out`` share the blocks of ``source``; False where the disk cannot, and is not asked again."""
+        """Let ``out`` share the blocks of ``source``; False where the disk cannot, and then is not asked again."""
         try:
             import fcntl
 
             fcntl.ioctl(out.fileno(), _FICLONE, source.fileno())
         except (ImportError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in _CANNOT:
-                raise
+            code = error.errno if isinstance(error, OSError) else errno.ENOSYS
             if self._link == "reflink":
-                why = error.strerror if isinstance(error, OSError) else "this system has no such call"
+                why = os.strerror(code or errno.EIO)
                 raise _cannot(self._link, file.path, f"the disk does not do it ({why})") from error
-            self._link = "copy"
+            if code in _CANNOT:
+                self._link = "copy"
             return False
         return True
 
