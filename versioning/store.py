@@ -1,52 +1,31 @@
 """One object store: read, put if absent, list, make durable. Local, memory, S3, GCS and Azure by obstore.
 
-Every write of the protocol is put-if-absent; a remote store must prove that it honours it before the first
-(``capabilities.py``). The two verbs that are not, :meth:`Store.replace` and :meth:`Store.delete`, are for garbage
-collection and repair alone. Backend errors become ours at this one place (``store_errors.py``).
+Every write of the protocol is put-if-absent. The two verbs that are not, :meth:`Store.replace` and
+:meth:`Store.delete`, are for garbage collection and repair alone.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-import obstore
 from obstore import exceptions as backend
 from obstore.store import LocalStore, MemoryStore, from_url
 
-from versioning.capabilities import PROBE, honours_put_if_absent, no_put_if_absent
-from versioning.durable import Disk, make_folders
-from versioning.errors import Forbidden, Integrity, InvalidInput, NotFound
-from versioning.store_errors import denied_without_reason, first_line, no_login, translate
+from versioning.durable import make_folders
+from versioning.errors import Forbidden, InvalidInput, NotFound
+from versioning.obstore_store import Entry, ObstoreStore
+from versioning.store_errors import first_line, no_login, translate
 
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
-
-__all__ = ["Entry", "Store", "open_store"]
+__all__ = ["Entry", "ObstoreStore", "Store", "open_store"]
 
 _SCHEMES = {"s3", "s3a", "gs", "az", "adl", "abfs", "abfss", "azure", "memory", "file"}
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-# What link(2) says where there are no hard links: EPERM (FAT, exFAT), ENOSYS, EOPNOTSUPP (network file systems).
-_NO_LINKS = re.compile(r"\(os error (?:1|38|95)\)")
-_PART = 8 * 1024 * 1024
-_BATCH = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One stored object: its path in the catalog, its size in bytes, when it was written by the store's own clock."""
-
-    path: str
-    size: int
-    modified: datetime
 
 
 class Store(Protocol):
@@ -111,178 +90,6 @@ class Store(Protocol):
         ...
 
 
-class ObstoreStore:
-    """A :class:`Store` over any obstore backend."""
-
-    def __init__(self, url: str, inner: ObjectStore, *, local_root: Path | None = None) -> None:
-        self._url = url
-        self._inner = inner
-        self._disk = None if local_root is None else Disk(local_root)
-        self._local_root = local_root
-        # Those who create atomically by themselves need no proof of it.
-        self._safe = True if isinstance(inner, (LocalStore, MemoryStore)) else None
-
-    def __repr__(self) -> str:
-        return f"Store({self._url!r})"
-
-    @property
-    def url(self) -> str:
-        return self._url
-
-    @property
-    def local_root(self) -> Path | None:
-        return self._local_root
-
-    def get(self, path: str) -> bytes:
-        with self._reading(path):
-            return bytes(obstore.get(self._inner, path).bytes())
-
-    def get_range(self, path: str, start: int, length: int) -> bytes:
-        with self._reading(path):
-            return bytes(obstore.get_range(self._inner, path, start=start, length=length)) if length else b""
-
-    def stream(self, path: str) -> Iterator[memoryview]:
-        with self._reading(path):
-            for part in obstore.get(self._inner, path).stream(min_chunk_size=_PART // 2):
-                yield memoryview(part)
-
-    def size(self, path: str) -> int | None:
-        try:
-            with self._translated(path):
-                try:
-                    size = obstore.head(self._inner, path)["size"]
-                except backend.BaseError as error:
-                    if denied_without_reason(error):
-                        obstore.get(self._inner, path, options={"range": (0, 1)})  # says why
-                    raise
-        except NotFound:
-            return None
-        if self._disk is not None:
-            self._disk.touched()
-        return size
-
-    def put_new(self, path: str, data: bytes) -> bool:
-        self._before_writing()
-        with self._translated(path):
-            try:
-                return self._create(path, data)
-            except backend.BaseError as error:
-                if self._disk is None or self._local_root is None or not _NO_LINKS.search(str(error)):
-                    raise
-                return self._disk.create(self._local_root / _inside(path), data)
-            finally:
-                self._settle(path)
-
-    def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
-        self._before_writing()
-        with self._translated(path):
-            file = None if self._local_root is None else self._local_root / _inside(path)
-            if self._disk is not None and file is not None and file.exists():
-                # The good bytes that may be there stay until the new ones are on disk.
-                self._disk.replace(file, chunks)
-            else:
-                obstore.put(self._inner, path, iter(chunks), use_multipart=True, chunk_size=_PART, max_concurrency=4)
-            self._settle(path)
-
-    def put_record(self, path: str, data: bytes) -> bool:
-        if self._disk is None or self._local_root is None:
-            return self.put_new(path, data)
-        with self._translated(path):
-            self._disk.sync()
-            return self._disk.create(self._local_root / _inside(path), data)
-
-    def replace(self, path: str, data: bytes) -> None:
-        self._before_writing()
-        with self._translated(path):
-            if self._disk is None or self._local_root is None:
-                obstore.put(self._inner, path, data, mode="overwrite", use_multipart=False)
-            else:
-                self._disk.replace(self._local_root / _inside(path), (data,))
-
-    def delete(self, paths: Sequence[str]) -> None:
-        for start in range(0, len(paths), _BATCH):
-            batch = list(paths[start : start + _BATCH])
-            with self._translated(batch[0]):
-                try:
-                    obstore.delete(self._inner, batch)
-                except (FileNotFoundError, backend.NotFoundError):
-                    # LocalStore stops at the first that is not there.
-                    for path in batch:
-                        with suppress(FileNotFoundError, backend.NotFoundError):
-                            obstore.delete(self._inner, path)
-        if self._disk is not None:
-            with self._translated(""):
-                self._disk.touched()
-                self._disk.sync()
-
-    def now(self) -> datetime:
-        # No store tells its time: it shows in what it has just written.
-        path = f"staging/clock-{secrets.token_hex(8)}"
-        with self._translated(path):
-            obstore.put(self._inner, path, b"", use_multipart=False)
-            try:
-                return obstore.head(self._inner, path)["last_modified"]
-            finally:
-                with suppress(backend.PermissionDeniedError):  # who may not delete can still ask for the time
-                    obstore.delete(self._inner, path)
-
-    def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
-        with self._translated(prefix):
-            for batch in obstore.list(self._inner, prefix.rstrip("/") or None, offset=after, chunk_size=1000):
-                if self._disk is not None:
-                    self._disk.touched()
-                for meta in batch:
-                    yield Entry(meta["path"], meta["size"], meta["last_modified"])
-
-    def folders(self, prefix: str) -> list[str]:
-        with self._translated(prefix):
-            found = obstore.list_with_delimiter(self._inner, prefix.rstrip("/") or None)
-        if self._disk is not None:
-            self._disk.touched()
-        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
-
-    def _create(self, path: str, data: bytes) -> bool:
-        try:
-            obstore.put(self._inner, path, data, mode="create", use_multipart=False)
-        except backend.AlreadyExistsError:
-            return False
-        return True
-
-    def _before_writing(self) -> None:
-        """Refuse to write to a store that would overwrite what is there."""
-        if self._safe is None:
-            with self._translated(PROBE):
-                self._safe = honours_put_if_absent(self._create)
-        if not self._safe:
-            raise no_put_if_absent(self._url)
-        if self._disk is not None:
-            with self._translated(""):
-                self._disk.begin()
-
-    def _settle(self, path: str) -> None:
-        if self._disk is not None and self._local_root is not None:
-            with suppress(FileNotFoundError):
-                self._disk.settle(self._local_root / path)
-
-    @contextmanager
-    def _reading(self, path: str) -> Iterator[None]:
-        """A link in a catalog that somebody else wrote could name any file that its reader may read."""
-        with self._translated(path):
-            if self._disk is not None and self._local_root is not None:
-                self._disk.touched()
-                if (self._local_root / path).is_symlink():
-                    raise Integrity(f"{path} is a link, which no catalog holds.", kind="altered")
-            yield
-
-    @contextmanager
-    def _translated(self, path: str) -> Iterator[None]:
-        """The one place where the errors of backends become ours."""
-        try:
-            yield
-        except (backend.BaseError, OSError, ValueError) as error:
-            raise translate(f"{self._url.rstrip('/')}/{path}", error) from error
-
-
 def open_store(url: str, *, create: bool = False) -> Store:
     """The store for a path or a URL (``s3://…``, ``gs://…``, ``az://…``, ``memory://``).
 
@@ -333,13 +140,6 @@ def _local(folder: Path, *, create: bool) -> Store:
         raise Forbidden(f"{folder} cannot be made: {error.strerror}.", hint="Name another path.") from error
     except (backend.BaseError, OSError) as error:
         raise translate(str(folder), error) from error
-
-
-def _inside(path: str) -> str:
-    """A path that does not pass through obstore, which refuses those that lead elsewhere."""
-    if not {"", ".", ".."}.isdisjoint(path.split("/")):
-        raise ValueError("it has empty parts, or parts that point elsewhere")
-    return path
 
 
 def _s3_options() -> dict[str, Any]:

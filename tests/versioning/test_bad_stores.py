@@ -330,6 +330,18 @@ def test_an_expired_login_in_the_middle_of_a_commit_loses_nothing(server: BadSer
     assert values_of(again(catalog).resolve("ds")) == {"a": 2}
 
 
+def test_verify_names_what_lies_in_cold_storage(server: BadServer, bad: str):
+    catalog = Catalog.create(bad, clock=Clock())
+    stored = catalog.objects.put_bytes(b"data", ".tif")
+    save(catalog.dataset("ds"), {"a": 1})
+    dataset = again(catalog).dataset("ds")
+    server.fail("GET .*/objects/", 403, "InvalidObjectState")
+    refused = _refusal(lambda: verify_version(dataset, dataset.version(1)), StorageUnavailable)
+    assert (refused.kind, stored.href in refused.message) == ("cold-storage", True)
+    server.order()
+    assert verify_version(dataset, dataset.version(1)).ok
+
+
 def test_a_lost_reply_is_asked_for_again_and_the_write_counts_once(server: BadServer, bad: str):
     catalog = Catalog.create(bad, clock=Clock())
     server.order(lose={"match": "PUT .*/(versions|objects|manifests)/", "times": 3})
