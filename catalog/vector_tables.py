@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from versioning.parquet_guard import ParquetSize
+
 __all__ = ["Table", "check_container", "open_ogr", "open_parquet"]
 
 BATCH = 1 << 15
 _DRIVERS = {".gpkg": "GPKG", ".shp": "ESRI Shapefile", ".fgb": "FlatGeobuf"}
 _MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a", ".fgb": b"fgb\x03", ".parquet": b"PAR1"}
 _MAX_UNPACKED = 1 << 35
+# A page is unpacked whole, and the values of a batch lie in memory together: of ours 32,768 rows take some megabytes.
+_MAX_PAGE = 1 << 28
+_MAX_BATCH = 1 << 28
 _FOREIGN = (
     RuntimeError, ValueError, OSError, LookupError, TypeError, ArithmeticError, SystemError, NameError, MemoryError,
 )  # fmt: skip
@@ -194,18 +199,26 @@ def open_parquet(path: Path) -> Table:
     """
     import pyarrow.parquet as pq
 
+    from versioning.parquet_guard import measure_parquet
+
     with _translated(path):
         with pq.ParquetFile(path) as file:
             metadata = file.metadata
             pairs = dict(metadata.metadata or {})
             names = file.schema_arrow.names
-            unpacked = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+        size = measure_parquet(path)
         geo = json.loads(pairs.get(b"geo", b"null"))
         stacpin = json.loads(pairs.get(b"stacpin", b"{}"))
     if not isinstance(geo, dict) or not isinstance(stacpin, dict):
         raise InvalidInput(f"{path}: Parquet without the `geo` metadata of GeoParquet.", kind="wrong-format")
-    if unpacked > _MAX_UNPACKED or len(names) > MAX_COLUMNS:
-        raise InvalidInput(f"{path}: {unpacked} bytes unpacked in {len(names)} columns: too large.", kind="too-large")
+    unpacked = sum(column.pages for column in size.columns)
+    page = max((column.largest_page for column in size.columns), default=0)
+    if unpacked > _MAX_UNPACKED or page > _MAX_PAGE or len(names) > MAX_COLUMNS:
+        raise InvalidInput(
+            f"{path}: {unpacked} bytes unpacked, {page} of them in one page, in {len(names)} columns: too large.",
+            hint=f"A page may unpack to {_MAX_PAGE} bytes. Write the file anew, with its writer's own settings.",
+            kind="too-large",
+        )
     primary = geo.get("primary_column")
     column = geo["columns"].get(str(primary)) if isinstance(geo.get("columns"), dict) else None
     if not isinstance(column, dict) or not isinstance(primary, str) or primary not in names:
@@ -218,26 +231,70 @@ def open_parquet(path: Path) -> Table:
         raise InvalidInput(f"{path}: its crs is no PROJJSON.", kind="unknown-crs")
     covering = json.dumps(column.get("covering", {}))
     skip = frozenset(name for name in names if f'["{name}", "xmin"]' in covering)
-    table = Table(path.stem, crs, _parquet_batches(path, primary, skip, stacpin))
+    table = Table(path.stem, crs, _parquet_batches(path, primary, skip, stacpin, size))
     table.stacpin = stacpin
     return table
 
 
-def _parquet_batches(path: Path, primary: str, skip: frozenset[str], stacpin: dict[str, Any]) -> Iterator[Rows]:
+def _parquet_batches(
+    path: Path, primary: str, skip: frozenset[str], stacpin: dict[str, Any], size: ParquetSize
+) -> Iterator[Rows]:
     import pyarrow.parquet as pq
 
     listed = stacpin.get("json")
     coded = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+    # Read as dictionaries, one long value that is repeated a million times takes its length once.
+    repeated = sorted({column.path for column in size.columns if column.dictionary})
+    longest = sum(column.longest for column in size.columns)
+    rows_at_once = max(1, min(BATCH, int(_MAX_BATCH / max(longest, 1))))
     with contextlib.ExitStack() as stack:
         with _translated(path):
-            file = stack.enter_context(pq.ParquetFile(path))
-            batches = file.iter_batches(BATCH, columns=[name for name in file.schema_arrow.names if name not in skip])
+            file = stack.enter_context(pq.ParquetFile(path, read_dictionary=repeated))
+            wanted = [name for name in file.schema_arrow.names if name not in skip]
+            batches = file.iter_batches(rows_at_once, columns=wanted)
         while True:
             with _translated(path):
-                rows = next((_rows(batch, primary, path, skip) for batch in batches), None)
-                if rows is None:
+                batch = next(batches, None)
+                if batch is None:
                     break
+                _refuse_expanding(batch, path)
+                rows = _rows(_written_out(batch), primary, path, skip)
                 for name in coded & rows[1].keys():
                     values = rows[1][name]
                     rows[1][name] = [json.loads(value) if isinstance(value, str) else value for value in values]
             yield rows
+
+
+def _refuse_expanding(batch: pa.RecordBatch, path: Path) -> None:
+    from versioning.parquet_guard import expanded_bytes
+
+    found = sum(expanded_bytes(column) for column in batch.columns)
+    if found > 4 * _MAX_BATCH:
+        raise InvalidInput(
+            f"{path}: {batch.num_rows} of its rows repeat long values and take {found} bytes: too large.",
+            hint="Shorten the values that repeat.",
+            kind="too-large",
+        )
+
+
+def _written_out(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows without dictionaries."""
+    import pyarrow as pa
+
+    columns = [column.cast(_plain(column.type)) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type with the values of its dictionaries in their place."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    return kind

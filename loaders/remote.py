@@ -27,6 +27,8 @@ _TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
 _BLOCK = 1024 * 1024
 _SHOWN = 300
 _ERROR = 64 * 1024  # of an error's answer no more is read
+# The longest answers are a dataset's history, a page of 100 versions of some kilobytes, and a collection.
+_JSON = 64 * 1024 * 1024
 _BY_STATUS: dict[int, type[StacpinError]] = {
     400: InvalidInput,
     401: Forbidden,
@@ -52,11 +54,14 @@ class HttpReader:
         StacpinError
             What the server refused, as the class that the status stands for.
         """
+        import orjson
+
         with self._asked(url, params=params) as response:
-            try:
-                return response.json()
-            except ValueError as error:
-                raise StorageUnavailable(f"{url} did not answer with JSON.", hint="Is it a STAC API's URL?") from error
+            data = _bounded(response, url)
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise StorageUnavailable(f"{url} did not answer with JSON.", hint="Is it a STAC API's URL?") from error
 
     def peek(self, url: str) -> Peek | None:
         """The size of what is at a URL and its first bytes, in one request; None if there is nothing."""
@@ -111,6 +116,20 @@ class HttpReader:
                 session.mount(scheme, HTTPAdapter(max_retries=retry))
             self._local.session = session
         return session
+
+
+def _bounded(response: Response, url: str) -> bytes:
+    """The body of an answer, of which a stranger's server could send without end."""
+    data = bytearray()
+    for block in response.iter_content(_BLOCK):
+        data += block
+        if len(data) > _JSON:
+            raise InvalidInput(
+                f"{url} answered with more than {_JSON} bytes of JSON.",
+                hint="Is it a STAC API's URL?",
+                kind="too-large",
+            )
+    return bytes(data)
 
 
 def http_error(url: str, status: int, body: bytes | str) -> StacpinError:

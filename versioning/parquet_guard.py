@@ -33,6 +33,7 @@ _DEPTH = 8
 _DICTIONARY = frozenset({2, 8})  # PLAIN_DICTIONARY, RLE_DICTIONARY
 _DELTA_BYTE_ARRAY = 7
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_TEXTS = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
 _LEVELS = 4  # two levels of two bytes each, for every value
 
 Buffer = bytes | mmap.mmap
@@ -116,20 +117,24 @@ def expanded_bytes(array: pa.Array | pa.ChunkedArray) -> int:
     """The bytes that the dictionaries within an array take when every value is written out."""
     if isinstance(array, pa.ChunkedArray):
         return sum(expanded_bytes(chunk) for chunk in array.chunks)
-    if pa.types.is_dictionary(array.type):
-        if not _has_length(array.type.value_type):
-            return 0
+    kind = array.type
+    if pa.types.is_dictionary(kind) and _has_length(kind.value_type):
         lengths = pc.binary_length(array.dictionary)
         return pc.sum(lengths.cast(pa.int64()).take(array.indices)).as_py() or 0
-    if pa.types.is_struct(array.type):
-        return sum(expanded_bytes(array.field(index)) for index in range(array.type.num_fields))
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        return expanded_bytes(array.flatten())
-    return 0
+    return sum(expanded_bytes(child) for child in _children(array))
+
+
+def _children(array: pa.Array) -> list[pa.Array]:
+    kind = array.type
+    if pa.types.is_struct(kind):
+        return [array.field(index) for index in range(kind.num_fields)]
+    if pa.types.is_map(kind):
+        return [array.keys, array.items]
+    return [array.flatten()] if pa.types.is_list(kind) or pa.types.is_large_list(kind) else []
 
 
 def _has_length(kind: pa.DataType) -> bool:
-    return any(check(kind) for check in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string))
+    return any(check(kind) for check in _TEXTS)
 
 
 def _with_footer(data: Buffer) -> Buffer:

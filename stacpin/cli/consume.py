@@ -162,7 +162,7 @@ def verify(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PIN|FOLDER]",
+            metavar="PIN|FOLDER",
             help="A pin, or a folder that was pulled; with --all a dataset. Without it the whole catalog.",
             show_default=False,
         ),

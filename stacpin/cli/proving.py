@@ -164,14 +164,22 @@ def _proven(report: VerifyReport | FolderReport) -> str:
     if data.get("referenced"):
         lines.append(f"not read: {counted(data['referenced'], 'asset')} outside the catalog")
     if isinstance(report, CatalogReport):
-        for kind, why in (("unreferenced", "no version needs them; see stacpin gc"), ("foreign", "no catalog's")):
-            tally = getattr(report.extra, kind)
-            if tally.files:
-                first = ", ".join(tally.names[:_SHOWN]) + (", …" if tally.files > _SHOWN else "")
-                lines.append(f"extra: {counted(tally.files, 'file')}, {human_bytes(tally.bytes)} ({why}): {first}")
+        lines += _extras(report)
     else:
         lines += [f"extra: {path}" for path in data.get("extra", [])]
     return "\n".join(lines)
+
+
+def _extras(report: CatalogReport) -> list[str]:
+    needless, foreign = report.extra.unreferenced, report.extra.foreign
+    lines: list[str] = []
+    if needless.files:
+        size = human_bytes(needless.bytes)
+        lines.append(f"extra: {counted(needless.files, 'file')} that no version needs, {size}; see stacpin gc")
+    if foreign.files:
+        names = ", ".join(foreign.names[:_SHOWN]) + (", …" if foreign.files > _SHOWN else "")
+        lines.append(f"extra: {counted(foreign.files, 'file')} that no catalog has: {names}")
+    return lines
 
 
 def _refuse_options(asked: Asked, why: str) -> None:

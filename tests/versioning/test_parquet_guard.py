@@ -1,0 +1,125 @@
+"""A small file that expands to gigabytes is refused before it is decoded; what writers really make is not."""
+
+from __future__ import annotations
+
+import io
+import resource
+from contextlib import suppress
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from version_helpers import item_of
+
+from versioning.errors import Integrity
+from versioning.manifests import encode_rows
+from versioning.parquet_guard import check_parquet, expanded_bytes, measure_parquet
+from versioning.row_tables import table_of
+from versioning.rows import make_row
+from versioning.snapshots import describe, encode_snapshots
+
+GIB = 1 << 30
+
+
+def written(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **{"compression": "zstd", "store_schema": False, **options})
+    return sink.getvalue()
+
+
+def repeated(value: str, times: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([value]))
+
+
+BOMBS = {
+    "a long value that is repeated": lambda: written(pa.table({"item": repeated("x" * 100_000, 100_000)})),
+    "the same within lists": lambda: written(
+        pa.table({"a": pa.ListArray.from_arrays(pa.array([0, 100_000]), repeated("x" * 100_000, 100_000))})
+    ),
+    "pages of zeros": lambda: written(
+        pa.table({"item": [b"\0" * 3_000_000] * 20}), use_dictionary=False, write_statistics=False
+    ),
+    "nulls": lambda: written(pa.table({"id": pa.nulls(10_000_000, pa.int64())}), row_group_size=1 << 30),
+    "prefixes": lambda: written(
+        pa.table({"id": ["x" * 10_000] * 8_000}), use_dictionary=False, column_encoding={"id": "DELTA_BYTE_ARRAY"}
+    ),
+}
+
+HUGE = list(BOMBS.values())[:2]
+
+
+@pytest.mark.parametrize("name", list(BOMBS))
+def test_bombs(name: str, monkeypatch: pytest.MonkeyPatch):
+    if BOMBS[name] not in HUGE:  # those that take as long to make as to unpack
+        monkeypatch.setattr("versioning.parquet_guard._LEAST_ALLOWED", GIB // 32)
+    data = BOMBS[name]()
+    assert len(data) < 100_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Integrity, match=r"m is refused: its \d+ bytes expand to \d+ or more") as caught:
+        check_parquet(data, where="m")
+    assert caught.value.kind == "too-large"
+    # ru_maxrss is in kilobytes.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_a_footer_that_lies_changes_nothing():
+    """The sizes that the footer tells are not used: those of the pages are."""
+    data = BOMBS["pages of zeros"]()
+    size = measure_parquet(data)
+    told = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0).total_uncompressed_size
+    assert size.columns[0].pages == pytest.approx(told, rel=0.01)
+    assert size.columns[0].largest_page >= 3_000_000
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}, {"compression": "none"}]
+)
+def test_what_writers_make(options: dict[str, Any]):
+    rows = [make_row(item_of(f"i{number:04d}", number)) for number in range(600)]
+    table = table_of(rows)
+    check_parquet(written(table, **options), where="m")
+    check_parquet(written(table, row_group_size=100, data_page_size=1000, **options), where="m")
+    ours = encode_rows(table)
+    check_parquet(ours, where="m")
+    check_parquet(encode_snapshots([describe(table, ())])[0], where="s")
+    assert measure_parquet(ours).decoded < 4 * table.nbytes
+
+
+def test_many_different_values_in_dictionaries_are_counted_by_their_values():
+    """A bound by the dictionary's size would be 60,000 times 1.8 MB."""
+    data = written(pa.table({"id": [f"an id of some length {number}" for number in range(60_000)]}))
+    assert measure_parquet(data).decoded > GIB
+    check_parquet(data, where="m")
+
+
+def test_expanded_bytes_is_exact():
+    kind = pa.map_(pa.dictionary(pa.int32(), pa.string()), pa.int64())
+    nested = pa.array([[("abc", 1)], [("abc", 2), ("d", 3)]], kind)
+    assert expanded_bytes(nested) == 7
+    texts = pa.array(["ab", None, "ab", "c"]).dictionary_encode()
+    assert expanded_bytes(texts) == expanded_bytes(pa.chunked_array([texts])) == 5
+    assert expanded_bytes(texts.slice(2)) == 3
+    assert expanded_bytes(pa.StructArray.from_arrays([texts, texts], ["a", "b"])) == 10
+    assert expanded_bytes(pa.array([1.5]).dictionary_encode()) == expanded_bytes(pa.array(["plain"])) == 0
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"PAR1", b"PAR1" + b"\xff\xff\xff\xff" + b"PAR1", b"x" * 100, b"PAR1\0\0\0\0PAR1"]
+)
+def test_no_parquet(data: bytes):
+    with pytest.raises(Integrity, match="m is not a Parquet file"):
+        check_parquet(data, where="m")
+
+
+GOOD = written(pa.table({"id": [f"i{number}" for number in range(300)], "n": list(range(300))}), data_page_size=500)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
+def test_damaged_files_give_clear_errors(position: int, bits: int):
+    data = bytearray(GOOD)
+    data[position] ^= bits
+    with suppress(Integrity):
+        check_parquet(bytes(data), where="m")
