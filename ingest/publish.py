@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from ingest.whole import items_after, rows_by_id, whole_of
 from versioning.canonical import canonical
 from versioning.catalog import Catalog
 from versioning.commit import CommitResult, Notes, commit
+from versioning.dataset import Dataset
 from versioning.diff import diff_versions
 from versioning.errors import Conflict
 from versioning.events import Listener, Progress, silent
@@ -54,7 +55,7 @@ def commit_staged(
         try:
             result = commit(
                 dataset,
-                items=tried.items,
+                items=_checked(dataset, tried) if base is None else tried.items,
                 remove=tried.remove,
                 collection=tried.collection,
                 message=message,
@@ -76,6 +77,22 @@ def commit_staged(
         mark_done(catalog, run, result.version.pin)
         return result
     raise Conflict(f"{run.dataset}: other writers were faster {_TRIES} times.", hint="Try again: stacpin commit")
+
+
+def _checked(dataset: Dataset, run: StagedRun) -> Iterator[dict[str, Any]]:
+    """The items of a run that was made from nothing, if there still is nothing.
+
+    A commit without a base takes what is ``latest`` when it begins, and only then looks at the items: a version that
+    was made before that is seen here, and one that is made after it by the commit itself.
+    """
+    latest = dataset.latest()
+    if latest is not None:
+        raise Conflict(
+            f"{dataset.id}: latest is {latest.pin} now; the change was made from nothing.",
+            hint="Run the ingest again.",
+            kind="stale-base",
+        )
+    yield from run.items
 
 
 def _prove(catalog: Catalog, run: StagedRun, base: Version | None, on_event: Listener) -> None:
