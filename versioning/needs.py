@@ -44,11 +44,11 @@ _STEM = _SHARD + 64
 
 @dataclass(slots=True)
 class Needs:
-    """What one version needs beyond the versions before it: paths with sizes in bytes."""
+    """What one version needs beyond the versions before it: the paths of its files and of its objects."""
 
     version: VersionRecord
-    files: dict[str, int] = field(default_factory=dict)
-    objects: dict[str, int] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
 
 
 class _Relay(ManifestFiles):
@@ -107,7 +107,11 @@ class _Relay(ManifestFiles):
 
 
 class Reader:
-    """Finds out what the versions of one dataset need, in the order of their numbers."""
+    """Finds out what the versions of one dataset need, in the order of their numbers.
+
+    ``objects`` collects every object that was needed so far, of all datasets, with its size: some 300 bytes of memory
+    each.
+    """
 
     def __init__(
         self,
@@ -118,7 +122,7 @@ class Reader:
         report: SyncReport,
         pace: Pace,
         workers: int,
-        seen: set[str],
+        objects: dict[str, int],
     ) -> None:
         folder = f"datasets/{dataset}"
         self._manifests = _Relay(source, destination, f"{folder}/manifests", pace, report)
@@ -127,8 +131,9 @@ class Reader:
         self._there = version_files(destination, dataset)
         self._source = source
         self._report = report
+        self._pace = pace
         self._workers = workers
-        self._seen = seen
+        self._objects = objects
         self._known: set[Chunk] = set()
 
     def know(self, record: VersionRecord) -> None:
@@ -150,21 +155,19 @@ class Reader:
         """
         needs = Needs(record)
         refs = [FileRef(bytes.fromhex(entry.sha256), entry.size) for entry in record.snapshot]
-        needs.files |= self._snapshots.expect(refs, workers=self._workers)
+        needs.files += self._snapshots.expect(refs, workers=self._workers)
         version = Version(record, self._files)
         new = [chunk for chunk in version.chunks if chunk not in self._known]
         self._snapshots.finish(refs)
         files = list(dict.fromkeys(ref for chunk in new for ref in chunk.files))
-        needs.files |= self._manifests.expect(files, workers=self._workers)
+        needs.files += self._manifests.expect(files, workers=self._workers)
         with ThreadPoolExecutor(self._workers) as pool:
             try:
-                for count, found in enumerate(pool.map(lambda chunk: self._objects(version, chunk), new), start=1):
-                    for path, size in found.items():
-                        if path not in self._seen:
-                            needs.objects[path] = size
-                    self._seen.update(found)
+                for count, found in enumerate(pool.map(lambda chunk: self._of_chunk(version, chunk), new), start=1):
+                    self._gather(version, needs, found)
                     on_event(Progress("read", count, len(new), "chunks", version.pin))
             except BaseException:
+                self._pace.stop()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         if not self._report.dry_run:
@@ -172,7 +175,15 @@ class Reader:
         self._known.update(new)
         return needs
 
-    def _objects(self, version: Version, chunk: Chunk) -> dict[str, int]:
+    def _gather(self, version: Version, needs: Needs, found: dict[str, int]) -> None:
+        for path, size in found.items():
+            if path not in self._objects:
+                needs.objects.append(path)
+            known = self._objects.setdefault(path, size)
+            if known != size:
+                raise self._lies(version, f"{path} is said to have {known} bytes and {size}")
+
+    def _of_chunk(self, version: Version, chunk: Chunk) -> dict[str, int]:
         """The objects of a chunk: path to size. Absolute hrefs lie elsewhere, and nobody copies them."""
         table = version.table(chunk, ["id", "digest", "assets"])
         if leaf_digest(table.column("digest").to_pylist()) != chunk.digest:

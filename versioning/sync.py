@@ -58,6 +58,7 @@ class _Run:
     on_event: Listener
     found: list[Comparison] = field(default_factory=list)
     needs: dict[str, dict[int, Needs]] = field(default_factory=dict)
+    objects: dict[str, int] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
 
 
@@ -221,7 +222,6 @@ def _report_records(report: SyncReport, found: Comparison) -> None:
 
 def _find_needs(run: _Run) -> None:
     """Read the manifests of what is to be copied, and ask the destination which of their objects it has."""
-    seen: set[str] = set()
     for found in run.found:
         reader = Reader(
             run.source.store,
@@ -230,7 +230,7 @@ def _find_needs(run: _Run) -> None:
             report=run.report,
             pace=run.pace,
             workers=run.workers,
-            seen=seen,
+            objects=run.objects,
         )
         wanted = {n: record for n, (_, record) in found.versions.items() if n not in found.retired}
         shared = {n for n in found.shared if n not in found.retired}
@@ -245,11 +245,8 @@ def _find_needs(run: _Run) -> None:
         for number in sorted(wanted):
             with _unless_expired(run, found.dataset, number):
                 needs[number] = reader.read(wanted[number], run.on_event)
-    objects = {
-        path: size for each in run.needs.values() for needs in each.values() for path, size in needs.objects.items()
-    }
-    presence = missing(run.destination, objects, workers=2 * run.workers)
-    for path, size in objects.items():
+    presence = missing(run.destination, run.objects, workers=2 * run.workers)
+    for path, size in run.objects.items():
         if path in presence.wrong:
             run.report.mismatched.add(path, presence.wrong[path])
         else:
@@ -269,18 +266,18 @@ class _Objects:
     def __init__(self, run: _Run) -> None:
         self._run = run
         self._transfer = Transfer(run.source.store, run.destination, run.pace)
-        every = (needs for each in run.needs.values() for needs in each.values())
-        self._total = sum(size for needs in every for path, size in needs.objects.items() if path in run.absent)
+        self._total = sum(run.objects[path] for path in run.absent)
         self._done = 0
         self._lock = Lock()
 
     def move(self, needs: Needs) -> None:
         """Move what a version needs that is absent."""
-        tasks = (partial(self._move, path, size) for path, size in needs.objects.items() if path in self._run.absent)
+        tasks = (partial(self._move, path) for path in needs.objects if path in self._run.absent)
         with _unless_expired(self._run, needs.version.dataset, needs.version.number):
             run_all(tasks, workers=self._run.workers, pace=self._run.pace)
 
-    def _move(self, path: str, size: int) -> None:
+    def _move(self, path: str) -> None:
+        size = self._run.objects[path]
         if self._transfer.move(path, object_digest(path), size):
             self._run.report.copied.add(path, size)
         with self._lock:

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from unittest import mock
 
 import orjson
+import pyarrow as pa
 import pytest
 from sync_helpers import DATASET, Counts, asset, history, objects_of, whole
 from version_helpers import AUTHOR, Editable, Wrapped, memory_catalog, save
 
-from versioning import rows, snapshots
+from versioning import snapshots
 from versioning.canonical import canonical
 from versioning.catalog import Catalog
+from versioning.digests import digest_text, version_digest
 from versioning.errors import Integrity
+from versioning.manifests import encode_rows
+from versioning.records import SnapshotFile
 from versioning.store import Entry, Store, open_store
 from versioning.sync import sync
 
@@ -226,16 +229,26 @@ def test_another_history_behind_the_same_first_records():
     refused(source.store, says="hash of the record before", target=target)
 
 
-def hostile_catalog(href: str, data: bytes, size: int) -> Catalog:
-    """A catalog whose writer does not check what an asset says."""
-    real = rows.make_row
-
-    def row(item: Any) -> rows.Row:
-        wrong = rows.AssetRef("own", href, hashlib.sha256(data).digest(), size)
-        return replace(real(item), assets=(wrong,))
-
-    with mock.patch("versioning.commit.make_row", row):
-        return history()
+def hostile_catalog(href: str, data: bytes, size: int, *more: Any) -> Catalog:
+    """A catalog of one version whose manifest says of its items' assets what no writer of ours lets it say."""
+    source = memory_catalog()
+    source.objects.put_bytes(b"data", ".tif")
+    version = save(source.dataset(DATASET), {"a": 1, "b": 2}).version
+    (chunk,) = version.chunks
+    table = version.table(chunk)
+    column = table.schema.get_field_index("assets")
+    wrong = [
+        {"key": "own", "href": href, "sha256": hashlib.sha256(data).digest(), "size": each} for each in (size, *more)
+    ]
+    assets = pa.array([wrong[:1], wrong[-1:]], table.schema.field(column).type)
+    files = source.dataset(DATASET).files
+    manifest = files.manifests.put(encode_rows(table.set_column(column, table.schema.field(column), assets)))
+    (encoded,) = snapshots.encode_snapshots([replace(chunk, files=(manifest,))])
+    snapshot = files.snapshots.put(encoded)
+    entry = SnapshotFile(sha256=snapshot.sha256.hex(), size=snapshot.size)
+    record = version.record.model_copy(update={"snapshot": [entry]})
+    source.store.replace("datasets/ds/versions/00000001.json", record.encode())
+    return source
 
 
 @pytest.mark.parametrize(
@@ -248,6 +261,7 @@ def hostile_catalog(href: str, data: bytes, size: int) -> Catalog:
         (asset(b"evil")["href"].replace(".tif", ".TIF"), 4),
         (asset(b"evil")["href"].replace(".tif", ".tif\n"), 4),
         ("objects/00/" + hashlib.sha256(b"evil").hexdigest() + ".tif", 4),
+        (asset(b"evil")["href"], -1),
         (asset(b"evil")["href"], 2**50),
     ],
 )
@@ -263,26 +277,38 @@ def test_assets_elsewhere_are_nobodys_to_copy():
     target = Counts(open_store("memory://"))
     report = sync(source.store, target)
     assert "objects" not in report.copied.kinds
-    assert Catalog.open(target).dataset(DATASET).head() == 3
+    assert Catalog.open(target).dataset(DATASET).head() == 1
 
 
 def test_one_object_with_two_sizes():
+    source = hostile_catalog(asset(b"evil")["href"], b"evil", 4, 5)
+    source.store.put_new(asset(b"evil")["href"], b"evil")
+    refused(source.store, says="is not what its manifests say")
+
+
+def test_an_object_that_is_shorter_than_it_is_said_to_be():
     source = hostile_catalog(asset(b"evil")["href"], b"evil", 5)
     source.store.put_new(asset(b"evil")["href"], b"evil")
     refused(source.store, says="truncated")
 
 
 def test_rows_that_do_not_have_the_digest_of_their_chunk():
-    real = snapshots.describe
-
-    def describe(table: Any, files: Any) -> snapshots.Chunk:
-        return replace(real(table, files), digest=bytes(32))
-
     source = memory_catalog()
     source.objects.put_bytes(b"data", ".tif")
-    with mock.patch("versioning.rewrite.describe", describe):
-        save(source.dataset(DATASET), {"a": 1})
-    refused(source.store, says="do not have its digest")
+    version = save(source.dataset(DATASET), {"a": 1}).version
+    (chunk,) = version.chunks
+    wrong = replace(chunk, digest=bytes(32))
+    (encoded,) = snapshots.encode_snapshots([wrong])
+    snapshot = source.dataset(DATASET).files.snapshots.put(encoded)
+    root = snapshots.roots_of([wrong]).digest
+    changed = {
+        "snapshot": [SnapshotFile(sha256=snapshot.sha256.hex(), size=snapshot.size)],
+        "root": digest_text(root),
+        "digest": version_digest(root, version.record.collection),
+    }
+    record = version.record.model_copy(update=changed)
+    source.store.replace("datasets/ds/versions/00000001.json", record.encode())
+    refused(source.store, says="do not have its digest|do not give its rows")
 
 
 def test_what_the_destination_has_is_its_own():
