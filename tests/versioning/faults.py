@@ -45,7 +45,7 @@ Schedule = Callable[[Call], "Kind | None"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to the ``nth`` call.
+    """What happens to the ``nth`` call, or to the ``nth`` one that writes or deletes.
 
     ``before``: it fails and was not done (connection refused). ``after``: it was done, and its reply was lost.
     ``taken``: its reply was lost, the client tried again by itself and now hears the answer to the second attempt, so
@@ -59,11 +59,21 @@ class Fault:
 
     kind: Kind
     nth: int
+    writes: bool = False
 
 
 def nth_call(fault: Fault | None) -> Schedule:
-    """The schedule of one fault."""
-    return lambda call: fault.kind if fault is not None and call.number == fault.nth else None
+    """The schedule of one fault: a new one each time, since it counts."""
+    counted = 0
+
+    def schedule(call: Call) -> Kind | None:
+        nonlocal counted
+        if fault is None:
+            return None
+        counted += call.verb in _WRITES or not fault.writes
+        return fault.kind if counted == fault.nth and (call.verb in _WRITES or not fault.writes) else None
+
+    return schedule
 
 
 def at_random(seed: int, rate: float, kinds: Sequence[Kind]) -> Schedule:
