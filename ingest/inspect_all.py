@@ -14,6 +14,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from ingest.bulk import many_objects
 from ingest.cache import SCHEME, DigestCache
 from ingest.file_memory import FileMemory, Seen, trusted
 from ingest.inspect import Inspection, inspect_labels, inspect_opaque, inspect_raster
@@ -76,16 +77,12 @@ def inspect_all(
     memory = FileMemory(cache.path.with_name("files.sqlite"))
     try:
         jobs = [_job(asset) for asset in assets]
-        known = memory.recall((str(job.path), job.how, job.state) for job in jobs if job.state)
-        left: list[int] = []
-        done = 0
-        for at, job in enumerate(jobs):
-            inspection = _recalled(job, known.pop((str(job.path), job.how), None))
-            if inspection is None:
-                left.append(at)
-                continue
-            done += 1
-            yield at, inspection
+        with many_objects():
+            known = memory.recall((str(job.path), job.how, job.state) for job in jobs if job.state)
+            recalled = [_recalled(job, known.pop((str(job.path), job.how), None)) for job in jobs]
+        left = [at for at, inspection in enumerate(recalled) if inspection is None]
+        done = len(jobs) - len(left)
+        yield from ((at, inspection) for at, inspection in enumerate(recalled) if inspection is not None)
         on_event(Progress("plan", done, len(assets), "files"))
         for some, results in _batches(jobs, left, cache, workers):
             _keep(cache, memory, results)

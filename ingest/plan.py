@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from ingest.bulk import many_objects
 from ingest.cache import DigestCache
 from ingest.checks import check_label_properties
 from ingest.inspect import Inspection
@@ -240,18 +241,23 @@ def compare_with(recipe: Recipe, plan: Plan, parent: Version, *, cache: DigestCa
     sources = _Sources([item.source for item in plan.items])
     for item in plan.items:
         sources.inspected.update({(item.source.id, key): asset.inspection for key, asset in item.assets.items()})
+        if item.state == "unchanged":
+            sources.planned[item.source.id] = item
     sources.refused.update({each.item: each for each in plan.refused})
+    if _said_before(recipe, plan.parent) != _said_before(recipe, parent):
+        sources.planned.clear()  # they were compared with what another recipe had said
     return _compared(recipe, sources, parent, cache)
 
 
 @dataclass(slots=True)
 class _Sources:
-    """The items of a recipe, and what their files are, or why they are refused."""
+    """The items of a recipe, and what their files are, or why they are refused; which were found unchanged before."""
 
     items: list[SourceItem]
     # By item and asset, not by file: two layers may read one file in two ways.
     inspected: dict[tuple[str, str], Inspection] = field(default_factory=dict)
     refused: dict[str, Refusal] = field(default_factory=dict)
+    planned: dict[str, PlannedItem] = field(default_factory=dict)
 
     def whole(self) -> list[SourceItem]:
         return [item for item in self.items if item.id not in self.refused]
@@ -270,12 +276,21 @@ class _Basis:
 
 
 def _compared(recipe: Recipe, sources: _Sources, parent: Version | None, cache: DigestCache) -> Plan:
+    with many_objects():
+        return _plan_of(recipe, sources, parent, cache)
+
+
+def _plan_of(recipe: Recipe, sources: _Sources, parent: Version | None, cache: DigestCache) -> Plan:
     plan = Plan(recipe.dataset, parent)
     refused = sources.refused
     parents = Parents(parent)
     basis = _Basis(parents, _common_crs(recipe, sources), _said_before(recipe, parent))
     with Verdicts(cache.path.with_name("verdicts.sqlite"), recipe, (basis.common, basis.told), parents) as verdicts:
         for item in sources.whole():
+            planned = sources.planned.get(item.id)
+            if planned is not None and _same_parent(planned, parents) and verdicts.known(item.id):
+                plan.items.append(planned)
+                continue
             seen = sources.of(item)
             if verdicts.unchanged(item, seen):
                 plan.items.append(_unchanged(item, seen, basis))
@@ -299,6 +314,11 @@ def _compared(recipe: Recipe, sources: _Sources, parent: Version | None, cache: 
         there = [*verdicts.kinds(), *(each for each in left if each is not None)]
         plan.metadata = collection_changes(recipe, parent.record.collection, there, whole=not plan.changes)
     return plan
+
+
+def _same_parent(planned: PlannedItem, parents: Parents) -> bool:
+    before, now = planned.parents, parents.digests.get(planned.source.id)
+    return before is not None and now is not None and before.digests.get(planned.source.id) == now
 
 
 def _unchanged(item: SourceItem, seen: Mapping[str, Inspection], basis: _Basis) -> PlannedItem:

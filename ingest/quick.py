@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ingest.bulk import many_objects
 from ingest.cache_file import CacheFile, cache_folder
 from ingest.file_memory import GRAIN
 from ingest.listing import Listing, found_files, newest
@@ -110,7 +111,9 @@ def look(question: Question, *, whole: bool = False) -> Unchanged | None:
         if noted.get("made") != [_SHAPE, release()] or noted["time"] > time.time_ns():
             return None
         folder = question.recipe.resolve().parent
-        if _sources(folder, question.recipe, noted["layers"], noted["others"]) != noted["sources"]:
+        with many_objects():
+            same = _sources(folder, question.recipe, noted["layers"], noted["others"]) == noted["sources"]
+        if not same:
             return None
         store = open_store(noted["url"])
         if not _same_catalog(store, noted):

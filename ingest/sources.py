@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ingest.bulk import many_objects
 from ingest.listing import Listing, found_files
 from ingest.patterns import PathPattern
 from ingest.recipe import Layer, Recipe
@@ -79,8 +80,12 @@ def find_items(recipe: Recipe, folder: Path, *, listing: Listing | None = None) 
         If a layer finds no file, a link leads where no file may come from, a pattern takes too long, a
         template cannot be filled, an item has no time, or two files want the same place.
     """
+    with many_objects():
+        return _items(recipe, folder, listing or Listing(folder, all_patterns(recipe)))
+
+
+def _items(recipe: Recipe, folder: Path, listing: Listing) -> list[SourceItem]:
     items: dict[str, SourceItem] = {}
-    listing = listing or Listing(folder, all_patterns(recipe))
     for name, layer in recipe.layers.items():
         table = _metadata(folder / layer.metadata) if layer.metadata else {}
         files = [Path(each) for each in found_files(listing, layer.kind, layer.sources)]
@@ -89,16 +94,20 @@ def find_items(recipe: Recipe, folder: Path, *, listing: Listing | None = None) 
                 f"layer {name!r}: no file matches {', '.join(layer.sources)} in {folder}.",
                 hint="Mend the pattern, or write 'optional: true' if the layer may be empty.",
             )
-        stems = Counter(path.stem for path in files)
+        stems = [path.stem for path in files]
+        often = Counter(stems)
         pattern = PathPattern(layer.pattern, layer=name, files=len(files)) if layer.pattern is not None else None
         times: dict[tuple[Any, ...], dict[str, Any]] = {}
         described = False
-        for path in files:
-            fields = _fields(path, folder, name, pattern)
-            item_id = _item_id(path.stem if layer.item is None else _fill(layer.item, fields, path), path)
-            key = _asset_key(layer, fields, path, shared=layer.item is None and stems[path.stem] > 1)
+        said = dict(layer.properties) | {
+            each: getattr(layer, each) for each in _TIMES if getattr(layer, each) is not None
+        }
+        for path, stem in zip(files, stems, strict=True):
+            fields = _fields(path, folder, {"stem": stem, "parent": "", "layer": name}, pattern)
+            item_id = _item_id(stem if layer.item is None else _fill(layer.item, fields, path), path)
+            key = _asset_key(layer, fields, path, shared=layer.item is None and often[stem] > 1)
             described = described or item_id in table
-            properties = _properties(layer, fields, path, table.get(item_id, {}), times)
+            properties = _properties(said, fields, path, table.get(item_id, {}), times)
             item = items.setdefault(item_id, SourceItem(item_id, name, properties))
             _add(item, SourceAsset(key, path, name, layer, fields, listing.state(str(path))), properties)
         if table and files and not described:
@@ -115,9 +124,8 @@ def all_patterns(recipe: Recipe) -> list[str]:
     return [pattern for layer in recipe.layers.values() for pattern in layer.sources]
 
 
-def _fields(path: Path, folder: Path, name: str, pattern: PathPattern | None) -> dict[str, str]:
-    parent = str(path).rpartition(os.sep)[0].rpartition(os.sep)[2]  # a tenth of what path.parent.name takes
-    fields = {"stem": path.stem, "parent": parent, "layer": name}
+def _fields(path: Path, folder: Path, fields: dict[str, str], pattern: PathPattern | None) -> dict[str, str]:
+    fields["parent"] = str(path).rpartition(os.sep)[0].rpartition(os.sep)[2]  # a tenth of what path.parent.name takes
     if pattern is None:
         return fields
     below = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
@@ -161,23 +169,21 @@ def _asset_key(layer: Layer, fields: Mapping[str, str], path: Path, *, shared: b
 
 
 def _properties(
-    layer: Layer,
+    said: Mapping[str, Any],
     fields: Mapping[str, str],
     path: Path,
     table: Mapping[str, Any],
     times: dict[tuple[Any, ...], dict[str, Any]],
 ) -> dict[str, Any]:
-    values: dict[str, Any] = dict(layer.properties)
-    values |= {name: getattr(layer, name) for name in _TIMES if getattr(layer, name) is not None}
-    filled = {name: _value(value, fields, path) for name, value in values.items()}
+    filled = {name: _value(value, fields, path) for name, value in said.items()}
     filled |= table
     # Most files of a layer have the same times: reading one takes as long as all else that is done for a file here.
-    said = tuple(filled.get(name) for name in _TIMES)
-    if not all(isinstance(each, str | None) for each in said):
+    told = tuple(filled.get(name) for name in _TIMES)
+    if not all(isinstance(each, str | None) for each in told):
         return filled | _times(filled, path)
-    if said not in times:
-        times[said] = _times(filled, path)
-    return filled | times[said]
+    if told not in times:
+        times[told] = _times(filled, path)
+    return filled | times[told]
 
 
 def _value(value: Any, fields: Mapping[str, str], path: Path) -> Any:

@@ -97,6 +97,13 @@ class Verdicts:
         self._kinds.add(found.kinds)
         return True
 
+    def known(self, item_id: str) -> bool:
+        """Whether there is a verdict on an item of which the caller knows that nothing about it has changed."""
+        found = self._known.get(item_id)
+        if found is not None:
+            self._kinds.add(found.kinds)
+        return found is not None
+
     def add(self, item: SourceItem, seen: Mapping[str, Inspection], parent: Mapping[str, Any]) -> None:
         """An item was compared and found unchanged."""
         key = self._key(item, seen)
