@@ -13,16 +13,16 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any, Literal
 
 import orjson
 
 from versioning.canonical import is_canonical
 from versioning.catalog import Catalog
-from versioning.errors import Integrity, InvalidInput, NotFound, StacpinError
+from versioning.errors import Integrity, NotFound, StacpinError
 from versioning.events import Listener, Progress, silent
 from versioning.fsck import verify_catalog
+from versioning.links import refuse_links
 from versioning.mirrors import Mirror, content_name, read_proven_file
 from versioning.records import (
     CatalogRecord,
@@ -286,7 +286,8 @@ class _Bench:
 
     def _put(self, path: str, file: IO[bytes]) -> str | None:
         """Put proven bytes in their place; return where the damaged ones are kept, None if there were none."""
-        _refuse_links(self._store, path)
+        if self._store.local_root is not None:
+            refuse_links(self._store.local_root, path)
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         record = content_name(path) is None
@@ -349,15 +350,3 @@ def _previous(data: bytes) -> str | None:
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
     while block := file.read(_BLOCK):
         yield block
-
-
-def _refuse_links(store: Store, path: str) -> None:
-    """On a disk, a folder of the catalog that is a link would send what is written to somewhere else."""
-    root = store.local_root
-    if root is None:
-        return
-    for parent in Path(path).parents:
-        if parent != Path() and (root / parent).is_symlink():
-            raise InvalidInput(
-                f"{parent} is a link, which no catalog holds.", hint="Remove it, then repair again.", kind="unsafe-path"
-            )
