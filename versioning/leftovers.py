@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,6 +74,10 @@ def remove_leftovers(store: Store, found: Leftovers) -> None:
             store.delete(paths)
     for path in found.temporary:
         path.unlink(missing_ok=True)
+    if store.local_root is not None:
+        for run in found.runs:
+            with suppress(OSError):  # somebody is at work in it
+                (store.local_root / "staging" / run).rmdir()
 
 
 def _temporary(root: Path, limit: datetime) -> Sequence[tuple[Path, int]]:

@@ -180,6 +180,32 @@ def test_a_digest_that_two_blocks_of_a_run_share_is_found(tmp_path):
     assert paths_of(catalog.store) == {ref.href}
 
 
+def test_a_longer_grace_period_after_a_shorter_one(catalog):
+    """What is gone of a retired version is no damage; what is left of it is kept again."""
+    dataset = catalog.dataset("land")
+    with small_chunks():
+        put(dataset, catalog, {f"i{n:03}": b"%d" % n for n in range(40)})
+        put(dataset, catalog, {f"i{n:03}": b"new %d" % n for n in range(40)})
+        retire(catalog, "land", 1)
+        gone = next(asset.href for _, asset in dataset.version(2).assets())
+        gc(catalog.store)
+        gc(catalog.store)
+        left = paths_of(catalog.store)
+        assert gone in left
+        report = collect(opened(Called(catalog.store)), delay=NOW, apply=True)
+        assert (report.condemned.files, report.deleted.files, report.versions) == (0, 0, 2)
+        assert paths_of(catalog.store) == left
+
+
+def test_what_is_left_of_a_retired_version_is_kept(catalog):
+    with_garbage(catalog)
+    snapshots = {entry.path for entry in catalog.store.list("datasets/land/snapshots")}
+    before = unneeded(catalog.store)
+    catalog.store.delete(sorted(before & snapshots))  # as a sweep that died leaves it
+    report = collect(opened(Called(catalog.store)), delay=NOW, apply=True)
+    assert report.recent.files == len(before - snapshots)
+
+
 def test_a_run_that_began_before_stops_a_sweep_for_seven_days(catalog):
     store = with_garbage(catalog).store
     store.put_new("staging/20260101T000000-aa/begin.json", b"{}")
