@@ -65,11 +65,12 @@ def raster_footprint(raster: Raster) -> BaseGeometry:
     zero, one = np.zeros(_PARTS), np.ones(_PARTS)
     columns = np.concatenate([zero, steps, one, 1 - steps]) * width
     rows = np.concatenate([steps, one, 1 - steps, zero]) * height
-    lon, lat = _place(raster, columns, rows)
+    way = None if raster.crs is None else _definition(raster.crs)
+    lon, lat = _place(raster, way, columns, rows)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
-        outline = _inner_hull(raster, lon, lat)
+        outline = _inner_hull(raster, way, lon, lat)
     else:
-        outline = _outline(lon, lat, north=_pole_inside(raster))
+        outline = _outline(lon, lat, north=_pole_inside(raster, way))
     footprint = rounded(_wrapped(outline))
     if footprint.is_empty:
         raise InvalidInput(f"{raster.path} covers no area on Earth.", hint="Its geotransform or its CRS is wrong.")
@@ -150,7 +151,7 @@ def from_geojson(geometry: Mapping[str, Any]) -> BaseGeometry:
     return rounded(shape)
 
 
-def _place(raster: Raster, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _place(raster: Raster, way: str | None, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Longitudes and latitudes of pixel corners; not finite where a point is not on Earth."""
     import numpy as np
     from rasterio.transform import GCPTransformer, RPCTransformer
@@ -170,14 +171,21 @@ def _place(raster: Raster, columns: np.ndarray, rows: np.ndarray) -> tuple[np.nd
         # grids whose pixel centres lie on the poles reach half a pixel beyond them
         quarter = math.pi / 2 / crs.units_factor[1]
         y = np.clip(y, -quarter, quarter)
-    if crs is not None:
-        x, y = _to_wgs84(crs).transform(x, y)
+    if way is not None:
+        x, y = _transformer(way).transform(x, y)
     lon, lat = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     lost = ~(np.isfinite(lon) & np.isfinite(lat)) | (np.abs(lat) > _POLE + 1e-6) | (np.abs(lon) > 3 * _FULL_TURN)
     return np.where(lost, np.nan, lon), np.where(lost, np.nan, np.clip(lat, -_POLE, _POLE))
 
 
-def _to_wgs84(crs: CRS) -> Transformer:
+def _definition(crs: CRS) -> str:
+    """What pyproj makes the CRS of."""
+    identity = crs_identity(crs)
+    return identity if isinstance(identity, str) else crs.to_wkt(version="WKT2_2019")
+
+
+@lru_cache(maxsize=64)
+def _transformer(definition: str) -> Transformer:
     """From a CRS to longitude and latitude.
 
     By pyproj, which says inf where rasterio fails as a whole when one point is not on Earth.
@@ -187,12 +195,6 @@ def _to_wgs84(crs: CRS) -> Transformer:
     InvalidInput
         If there is no way, as from the Moon.
     """
-    identity = crs_identity(crs)
-    return _transformer(identity if isinstance(identity, str) else crs.to_wkt(version="WKT2_2019"))
-
-
-@lru_cache(maxsize=64)
-def _transformer(definition: str) -> Transformer:
     from pyproj import Transformer
     from pyproj.exceptions import ProjError
 
@@ -202,19 +204,27 @@ def _transformer(definition: str) -> Transformer:
         raise InvalidInput(f"The CRS {definition[:80]!r} has no way to EPSG:4326: {error}.") from error
 
 
-def _pole_inside(raster: Raster) -> bool | None:
+def _pole_inside(raster: Raster, way: str | None) -> bool | None:
     """Whether the pixels hold the north pole (True) or the south pole (False); None for neither or both."""
     import numpy as np
 
     dataset, crs = raster.dataset, raster.crs
-    if crs is None or crs.is_geographic or dataset.transform.is_identity:
+    if crs is None or way is None or crs.is_geographic or dataset.transform.is_identity:
         return None
-    x, y = _to_wgs84(crs).transform(np.zeros(2), np.asarray([_POLE, -_POLE]), direction="INVERSE")
+    x, y = _poles(way)
     a, b, c, d, e, f = tuple(~dataset.transform)[:6]
     with np.errstate(invalid="ignore"):
         columns, rows = a * x + b * y + c, d * x + e * y + f
     inside = [0 < c < dataset.width and 0 < r < dataset.height for c, r in zip(columns, rows, strict=True)]
     return None if inside[0] == inside[1] else inside[0]
+
+
+@lru_cache(maxsize=64)
+def _poles(way: str) -> tuple[np.ndarray, np.ndarray]:
+    """The north and the south pole in the CRS that a transformer comes from; not finite where it has none."""
+    import numpy as np
+
+    return _transformer(way).transform(np.zeros(2), np.asarray([_POLE, -_POLE]), direction="INVERSE")
 
 
 def _outline(lon: np.ndarray, lat: np.ndarray, *, north: bool | None) -> BaseGeometry:
@@ -225,7 +235,10 @@ def _outline(lon: np.ndarray, lat: np.ndarray, *, north: bool | None) -> BaseGeo
     alone = at_pole & ~np.roll(at_pole, 1) & ~np.roll(at_pole, -1)
     points: list[tuple[float, float]] = []
     corners: list[int] = []
-    for index, (x, y) in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
+    if not alone.any() and np.abs(np.diff(lon)).max() < _HALF_TURN:  # nothing to go around, as nearly everywhere
+        points = list(zip(lon.tolist(), lat.tolist(), strict=True))
+        corners = list(range(0, len(points), _PARTS))
+    for index, (x, y) in enumerate(() if points else zip(lon.tolist(), lat.tolist(), strict=True)):
         if index % _PARTS == 0:
             corners.append(len(points))
         if alone[index]:  # here every longitude is right: go along the pole from the last one to the next
@@ -264,13 +277,13 @@ def _bent(points: list[tuple[float, float]], first: int, last: int) -> list[tupl
     return [points[first]]
 
 
-def _inner_hull(raster: Raster, edge_lon: np.ndarray, edge_lat: np.ndarray) -> BaseGeometry:
+def _inner_hull(raster: Raster, way: str | None, edge_lon: np.ndarray, edge_lat: np.ndarray) -> BaseGeometry:
     """The convex hull of what of a raster is on Earth, from a grid of its pixels and from its edges."""
     import numpy as np
 
     steps = np.linspace(0.0, 1.0, _INNER)
     columns, rows = (part.ravel() for part in np.meshgrid(steps, steps))
-    lon, lat = _place(raster, columns * raster.dataset.width, rows * raster.dataset.height)
+    lon, lat = _place(raster, way, columns * raster.dataset.width, rows * raster.dataset.height)
     lon, lat = np.concatenate([lon, edge_lon]), np.concatenate([lat, edge_lat])
     known = np.isfinite(lon) & np.isfinite(lat)
     if not known.any():
