@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["bools", "digests", "doubles", "integers", "lists", "texts"]
+__all__ = ["bools", "digests", "doubles", "integers", "lists", "numbers", "texts"]
 
 
 def integers(values: Sequence[int | None] | np.ndarray, kind: pa.DataType | None = None) -> pa.Array:
@@ -60,6 +60,15 @@ def lists(lengths: Sequence[int | None], values: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(
         pa.list_(values.type), len(lengths), [_validity(lengths), pa.py_buffer(offsets)], children=[values]
     )
+
+
+def numbers(values: pa.Array, kind: type[np.int64 | np.float64]) -> np.ndarray:
+    """The values of 64 bits that are not null, without copying where none is."""
+    if values.null_count:
+        values = values.drop_null()
+    if not len(values):
+        return np.empty(0, kind)
+    return np.frombuffer(values.buffers()[1], kind, len(values), values.offset * 8)
 
 
 def _validity(values: Sequence[object]) -> pa.Buffer | None:

@@ -22,6 +22,8 @@ __all__ = ["Files"]
 # Decoded tables are remembered up to this many bytes a dataset (reading a chunk again takes 3 ms), and as many of delta
 # files, which many chunks share.
 _REMEMBERED = 64 * 1024 * 1024
+# A commit looks at the small columns of each chunk twice; those of a million items take 170 MB.
+_LIGHT_REMEMBERED = 192 * 1024 * 1024
 # Lists of chunks of the versions that were used last: a writer that commits every few seconds reads none again.
 _LISTS = 8
 # What the small columns of a chunk take in a file: 120 to 150 bytes a row, and the footer. A guess that is too small
@@ -51,6 +53,7 @@ class Files:
         self.manifests = manifests
         self.snapshots = snapshots
         self._tables: LRUCache[_Key, pa.Table] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
+        self._light: LRUCache[bytes, pa.Table] = LRUCache(_LIGHT_REMEMBERED, getsizeof=_nbytes)
         self._deltas: LRUCache[bytes, RowGroups] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
         self._lists: LRUCache[tuple[str, ...], Layers] = LRUCache(_LISTS)
         self._lock = Lock()
@@ -99,7 +102,7 @@ class Files:
             whole = self._tables.get(_Key(ref.sha256, None, None))
         if whole is not None:
             return light_of(whole)
-        return self._remembered(self._tables, _Key(ref.sha256, -1, None), lambda: self._read_light(ref, chunk.rows))
+        return self._remembered(self._light, ref.sha256, lambda: self._read_light(ref, chunk.rows))
 
     def _read_light(self, ref: FileRef, rows: int) -> pa.Table:
         where = self.manifests.path(ref)

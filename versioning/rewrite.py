@@ -36,6 +36,7 @@ __all__ = ["rewrite"]
 _MOST_FILES = 12
 # New rows without a chunk of the parent's are taken in blocks of this many.
 _BLOCK = 4096
+_BLOCKS = 2
 
 
 def rewrite(
@@ -58,11 +59,33 @@ class _Changes:
 
     def __init__(self, upserts: Mapping[str, Row], removed: AbstractSet[str]) -> None:
         self._upserts = upserts
+        self._blocks: dict[int, tuple[pa.Table, pa.Table]] = {}
         self.ids = sorted(upserts.keys() | removed)
 
     def table(self, first: int, last: int) -> pa.Table:
         """Some changes as a delta table: what is taken out is a tombstone."""
-        return delta_of([self._upserts.get(item_id, item_id) for item_id in self.ids[first:last]])
+        return self._slices(first, last, 0)
+
+    def light(self, first: int, last: int) -> pa.Table:
+        """The same with the columns that :data:`versioning.manifests.LIGHT` names."""
+        return self._slices(first, last, 1)
+
+    def _slices(self, first: int, last: int, which: int) -> pa.Table:
+        parts = [
+            self._block(number)[which].slice(max(0, first - number * _BLOCK), last - max(first, number * _BLOCK))
+            for number in range(first // _BLOCK, max(first, last - 1) // _BLOCK + 1)
+        ]
+        return parts[0] if len(parts) == 1 else pa.concat_tables(parts)
+
+    def _block(self, number: int) -> tuple[pa.Table, pa.Table]:
+        """Tables are made of thousands of changes at once: one of a single row takes as long as one of hundreds."""
+        if number not in self._blocks:
+            if len(self._blocks) == _BLOCKS:
+                del self._blocks[min(self._blocks)]
+            ids = self.ids[number * _BLOCK : (number + 1) * _BLOCK]
+            table = delta_of([self._upserts.get(item_id, item_id) for item_id in ids])
+            self._blocks[number] = (table, light_of(table))
+        return self._blocks[number]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +179,7 @@ class _Cutter:
         them ends a chunk but the last; so only new ids are looked at, and those that other rows have pushed beyond the
         least or the wanted size.
         """
-        changed = light_of(self._changes.table(segment.first, segment.last))
+        changed = self._changes.light(segment.first, segment.last)
         if segment.chunk is None or self._parent is None:
             alive = changed.filter(pc.invert(changed.column("deleted"))).drop_columns(["deleted"])
             return alive, None

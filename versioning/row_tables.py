@@ -1,17 +1,21 @@
 """Item rows as Arrow tables, and back."""
 
+# pyarrow makes the functions of pyarrow.compute at run time, so a type checker cannot see them.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from versioning.arrays import bools, digests, doubles, integers, lists, texts
 from versioning.manifests import DELTA_SCHEMA, ROW_SCHEMA
 from versioning.rows import AssetRef, Row
 
-__all__ = ["delta_of", "rows_of", "table_of"]
+__all__ = ["asset_refs", "delta_of", "rows_of", "table_of"]
 
 
 def table_of(rows: Sequence[Row]) -> pa.Table:
@@ -25,12 +29,14 @@ def delta_of(rows: Sequence[Row | str]) -> pa.Table:
     live = [row for row in ordered if isinstance(row, Row)]
     table = table_of(live)
     gone = np.fromiter((isinstance(row, str) for row in ordered), bool, len(ordered))
-    # A taken null is null in every column: that is a tombstone but for its id.
-    places = (np.cumsum(~gone) - 1).tolist()
-    order = integers([None if dead else place for place, dead in zip(places, gone.tolist(), strict=True)])
-    ids = texts([row.encode() if isinstance(row, str) else row.id.encode() for row in ordered], pa.string())
-    columns = [ids, *(table.column(name).combine_chunks().take(order) for name in ROW_SCHEMA.names[1:]), bools(gone)]
-    return pa.Table.from_arrays(columns, schema=DELTA_SCHEMA)
+    columns: list[pa.Array | pa.ChunkedArray] = table.columns
+    if len(live) < len(ordered):
+        # A taken null is null in every column: that is a tombstone but for its id.
+        places = (np.cumsum(~gone) - 1).tolist()
+        order = integers([None if dead else place for place, dead in zip(places, gone.tolist(), strict=True)])
+        ids = texts([(row if isinstance(row, str) else row.id).encode() for row in ordered], pa.string())
+        columns = [ids, *(column.combine_chunks().take(order) for column in columns[1:])]
+    return pa.Table.from_arrays([*columns, bools(gone)], schema=DELTA_SCHEMA)
 
 
 def rows_of(table: pa.Table) -> Iterator[Row]:
@@ -38,10 +44,11 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
     for batch in table.to_batches():
         starts = batch.column("start_datetime").cast(pa.int64()).to_pylist()
         ends = batch.column("end_datetime").cast(pa.int64()).to_pylist()
-        names = ("id", "digest", "content_digest", "bbox", "geometry", "assets", "item", "reuse")
+        names = ("id", "digest", "content_digest", "bbox", "geometry", "item", "reuse")
         columns = [batch.column(name).to_pylist() for name in names]
-        for item_id, digest, content, box, geometry, assets, item, reuse, start, end in zip(
-            *columns, starts, ends, strict=True
+        groups = asset_refs(batch.column("assets"))
+        for item_id, digest, content, box, geometry, item, reuse, start, end, assets in zip(
+            *columns, starts, ends, groups, strict=True
         ):
             yield Row(
                 id=item_id,
@@ -51,10 +58,19 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
                 geometry=geometry,
                 start=start,
                 end=end,
-                assets=tuple(AssetRef(**asset) for asset in assets or ()),
+                assets=assets,
                 item=item.encode("utf-8"),
                 reuse=None if reuse is None else tuple(reuse),
             )
+
+
+def asset_refs(lists: pa.Array) -> list[tuple[AssetRef, ...]]:
+    """The assets of each row, from the column ``assets``: flat columns take a third of the time of dicts."""
+    flat = lists.flatten()
+    keys, hrefs, digests_, sizes = (pc.struct_field(flat, name).to_pylist() for name in AssetRef._fields)
+    refs = list(map(AssetRef, keys, hrefs, digests_, sizes))
+    ends = np.cumsum(pc.fill_null(pc.list_value_length(lists), 0).to_pylist() or [0]).tolist() if len(lists) else []
+    return [tuple(refs[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _boxes(rows: Sequence[Row]) -> pa.Array:

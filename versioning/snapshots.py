@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -117,7 +118,11 @@ class Roots:
 def describe(table: pa.Table, files: tuple[FileRef, ...]) -> Chunk:
     """The entry of a chunk whose merged rows are ``table``; the table must not be empty and must be sorted by id."""
     ids = table.column("id")
-    assets = table.column("assets").combine_chunks()
+    lists = table.column("assets").combine_chunks()
+    sizes = arrays.numbers(pc.struct_field(lists.flatten(), "size"), np.int64)
+    starts, ends = (
+        arrays.numbers(table.column(name).combine_chunks(), np.int64) for name in ("start_datetime", "end_datetime")
+    )
     return Chunk(
         first_id=ids[0].as_py(),
         last_id=ids[-1].as_py(),
@@ -125,10 +130,10 @@ def describe(table: pa.Table, files: tuple[FileRef, ...]) -> Chunk:
         digest=leaf_of(table, "digest"),
         content_digest=leaf_of(table, "content_digest"),
         bbox=_cover(table),
-        start=_least(table, "start_datetime"),
-        end=_most(table, "end_datetime"),
-        assets=pc.sum(pc.list_value_length(assets)).as_py() or 0,
-        bytes=pc.sum(pc.struct_field(pc.list_flatten(assets), "size")).as_py() or 0,
+        start=int(starts.min()) if len(starts) else None,
+        end=int(ends.max()) if len(ends) else None,
+        assets=len(sizes),
+        bytes=int(sizes.sum()),
         files=files,
     )
 
@@ -165,22 +170,17 @@ def apply_changes(chunks: Sequence[Chunk], changes: Sequence[Chunk]) -> list[Chu
 
 def _cover(table: pa.Table) -> BBox | None:
     boxes = table.column("bbox").combine_chunks()
-    boxes = boxes.filter(boxes.is_valid())
+    if boxes.null_count:
+        boxes = boxes.filter(boxes.is_valid())
     if len(boxes) == 0:
         return None
-    west, south, east, north = (pc.struct_field(boxes, side) for side in ("xmin", "ymin", "xmax", "ymax"))
-    lowest, highest = pc.min(south).as_py(), pc.max(north).as_py()
-    if pc.any(pc.greater(west, east)).as_py():
+    west, south, east, north = (
+        arrays.numbers(pc.struct_field(boxes, side), np.float64) for side in ("xmin", "ymin", "xmax", "ymax")
+    )
+    lowest, highest = float(south.min()), float(north.max())
+    if (west > east).any():
         return (-180.0, lowest, 180.0, highest)
-    return (pc.min(west).as_py(), lowest, pc.max(east).as_py(), highest)
-
-
-def _least(table: pa.Table, column: str) -> int | None:
-    return pc.min(table.column(column).cast(pa.int64())).as_py()
-
-
-def _most(table: pa.Table, column: str) -> int | None:
-    return pc.max(table.column(column).cast(pa.int64())).as_py()
+    return (float(west.min()), lowest, float(east.max()), highest)
 
 
 def roots_of(chunks: Sequence[Chunk]) -> Roots:

@@ -15,7 +15,7 @@ from versioning.files import Files, missing_rows
 from versioning.ids import collection_id
 from versioning.manifests import FileRef, merge_tables
 from versioning.records import VersionRecord
-from versioning.row_tables import rows_of
+from versioning.row_tables import asset_refs, rows_of
 from versioning.rows import AssetRef, Row
 from versioning.snapshots import Chunk, Layers, apply_changes, decode_snapshot, leaf_of, roots_of
 
@@ -217,10 +217,11 @@ class Version:
         """The exact asset set: every item id with each of its assets."""
         for chunk in self.chunks:
             table = self.table(chunk, columns=["id", "assets"])
-            ids, assets = table.column("id").to_pylist(), table.column("assets").to_pylist()
-            for item_id, group in zip(ids, assets, strict=True):
-                for asset in group:
-                    yield item_id, AssetRef(**asset)
+            for batch in table.to_batches():
+                refs = asset_refs(batch.column("assets"))
+                for item_id, group in zip(batch.column("id").to_pylist(), refs, strict=True):
+                    for asset in group:
+                        yield item_id, asset
 
     def same_content(self, other: Version) -> bool:
         """Whether two versions hold the same content, whatever bytes it is written in."""
