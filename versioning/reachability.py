@@ -46,8 +46,8 @@ GRACE = timedelta(days=14)
 GRAIN = timedelta(seconds=3)
 
 _NUMBERED = re.compile(r"([0-9]{8})\.json")
-# A digest, bare or as a multihash (1220 and 64 hex). A plain run of digits is found at 40 MB/s, one with conditions
-# before and after it at 10.
+# A digest, bare or as a multihash (1220 and 64 hex). A plain run of digits is found at 82 MB/s, one with conditions
+# before and after it at 40.
 _HEX = re.compile(rb"[0-9a-f]{64,}")
 _OVERLAP = 256
 _WORKERS = 8
