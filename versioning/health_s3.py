@@ -124,7 +124,8 @@ def _object_lock(bucket: Bucket) -> Check:
             "off: whoever has the credentials can delete published versions (stacpin itself needs nothing of it)",
             "It keeps objects for a set time against everybody. Turn bucket versioning on, then: aws s3api "
             f"put-object-lock-configuration --bucket {bucket.name} --object-lock-configuration "
-            "'ObjectLockEnabled=Enabled,Rule={DefaultRetention={Mode=GOVERNANCE,Days=30}}'",
+            "'ObjectLockEnabled=Enabled,Rule={DefaultRetention={Mode=GOVERNANCE,Days=30}}'; and write with "
+            "AWS_CHECKSUM_ALGORITHM=SHA256",
         )
     kept = found.get("Rule", {}).get("DefaultRetention")
     if not kept:

@@ -103,6 +103,14 @@ def _cold(where: str, said: str) -> StacpinError:
     )
 
 
+def _needs_checksum(where: str, said: str) -> StacpinError:
+    return Forbidden(
+        f"{where} was not written: its bucket has Object Lock and wants a checksum with each upload ({said}).",
+        hint="Set AWS_CHECKSUM_ALGORITHM=SHA256, then run the command again.",
+        kind="needs-checksum",
+    )
+
+
 _CODES: dict[str, _Maker] = {
     **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"), _expired),
     **dict.fromkeys(
@@ -133,6 +141,8 @@ def translate(where: str, error: BaseException) -> StacpinError:  # noqa: PLR091
     code = _CODE.search(text)
     if code and code[1] in _CODES:
         return _CODES[code[1]](where, _said(text))
+    if code and code[1] == "InvalidRequest" and "Object Lock" in text:
+        return _needs_checksum(where, _said(text))
     if isinstance(error, backend.BaseError) and _LOGIN_EXPIRED.search(text):
         return _expired(where, first_line(error))
     told = _OS_ERROR.search(text)

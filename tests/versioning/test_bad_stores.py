@@ -330,6 +330,15 @@ def test_an_expired_login_in_the_middle_of_a_commit_loses_nothing(server: BadSer
     assert values_of(again(catalog).resolve("ds")) == {"a": 2}
 
 
+def test_object_lock_wants_checksums(server: BadServer, bad: str, monkeypatch: pytest.MonkeyPatch):
+    message = (
+        "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"
+    )
+    server.fail("PUT", 400, "InvalidRequest", message)
+    refused = _refusal(lambda: open_store(bad).put_new("a", b"1"), Forbidden)
+    assert (refused.kind, "AWS_CHECKSUM_ALGORITHM=SHA256" in (refused.hint or "")) == ("needs-checksum", True)
+
+
 def test_verify_names_what_lies_in_cold_storage(server: BadServer, bad: str):
     catalog = Catalog.create(bad, clock=Clock())
     stored = catalog.objects.put_bytes(b"data", ".tif")
