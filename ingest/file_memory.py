@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ GRAIN = 2_000_000_000  # nanoseconds
 _TABLE = """create table if not exists files (
     folder blob, name blob, how text, state blob not null, started integer not null, found blob not null,
     primary key (folder, name, how)) without rowid"""
-_NAMES = "select distinct name from files where folder = ?"
 
 
 def trusted(state: str, path: str, started: int) -> bool:
@@ -75,6 +73,7 @@ class FileMemory:
 
     def __init__(self, path: Path) -> None:
         self._file = CacheFile(path, _TABLE)
+        self._unasked: list[tuple[str, str]] = []
 
     def recall(self, files: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], list[Any]]:
         """What is known of files that are still as they were.
@@ -93,21 +92,24 @@ class FileMemory:
         for path, how, state in files:
             folder, name = os.path.split(path)
             wanted.setdefault(folder, {})[name, how] = state
-        beside = Listing(Path(), ())
+        beside, now = Listing(Path(), ()), time.time_ns()
         found: dict[tuple[str, str], list[Any]] = {}
         for folder, states in wanted.items():
+            asked = {name for name, _ in states}
             query = "select name, how, state, started, found from files where folder = ?"
             for name, how, state, started, data in self._file.read(query, (os.fsencode(folder),)):
                 key = os.fsdecode(name), how
-                if states.get(key) != os.fsdecode(state) or started > time.time_ns():
+                if states.get(key) != os.fsdecode(state) or started > now:
+                    if key[0] not in asked:
+                        self._unasked.append((folder, key[0]))
                     continue
                 try:
                     what, others = orjson.loads(data)
-                    same = all(beside.state(path) == other for path, other in others.items())
+                    same = all(other and beside.state(path) == other for path, other in others.items())
                 except (ValueError, TypeError, AttributeError, StacpinError):
                     continue  # an entry that was damaged, or whose folder cannot be read any more
                 if same:
-                    found[str(Path(folder) / key[0]), how] = what
+                    found[f"{folder}{os.sep}{key[0]}", how] = what
         return found
 
     def remember(self, seen: Iterable[Seen]) -> None:
@@ -122,11 +124,12 @@ class FileMemory:
             rows.append((os.fsencode(folder), os.fsencode(name), each.how, os.fsencode(each.state), each.started, data))
         self._file.write(("insert or replace into files values (?, ?, ?, ?, ?, ?)", rows))
 
-    def forget(self, folder: str, names: AbstractSet[str]) -> None:
-        """Forget what a folder does not hold any more."""
-        known = {os.fsdecode(row[0]) for row in self._file.read(_NAMES, (os.fsencode(folder),))}
-        gone = [(os.fsencode(folder), os.fsencode(name)) for name in known - names]
-        self._file.write(("delete from files where folder = ? and name = ?", gone))
+    def forget(self) -> None:
+        """Forget files that are gone from the folders that were asked about."""
+        gone = {(folder, name) for folder, name in self._unasked if not os.path.lexists(f"{folder}{os.sep}{name}")}
+        if gone:
+            rows = [(os.fsencode(folder), os.fsencode(name)) for folder, name in gone]
+            self._file.write(("delete from files where folder = ? and name = ?", rows))
 
     def close(self) -> None:
         """Close the file."""

@@ -27,6 +27,7 @@ _COMPANIONS = {
 }
 _MAGIC = re.compile(r"[*?[]")
 _MOST_PARTS = 100
+_MOST_BESIDE = 64  # a Shapefile has a dozen parts
 _FIELD, _RECORD, _GONE = "\0", "\0\0", "\0-"  # no name of a file can hold them
 _CASE = re.IGNORECASE if os.name == "nt" else 0
 
@@ -65,30 +66,44 @@ class Listing:
         base, parts = self._parts(pattern)
         return sorted(set(self._walk(base, parts, wild=False)), key=lambda path: path.split(os.sep))
 
-    def state(self, path: str) -> str:
+    def state(self, path: str, *, alone: bool = False) -> str:
         """What a file and all that lies beside it under its stem (masks, headers, parts) are, by their stats.
 
         Size, times, inode and device of each: equal states are equal bytes, unless a file was written again within
         the clock's grain. Names beginning with the stem and a dot count, in any case; so does what a link leads to.
+
+        Parameters
+        ----------
+        path
+            The file.
+        alone
+            Whether nothing beside it can matter, as for a file that is kept as it is.
+
+        Returns
+        -------
+        str
+            The state; empty, which says nothing, if very many files lie beside it (frame.0001, frame.0002, …).
         """
         folder, name = _split(path)
         entries = self._entries(folder)
         entry = entries.get(name)
         if entry is None:
             return _record(name, None)
-        records = [_record(each, _stat(entries[each].stat)) for each in self._beside(folder, name)]
+        names = [name] if alone else self._beside(folder, name)
+        if len(names) > _MOST_BESIDE:
+            return ""
+        records = [_record(each, _stat(entries[each].stat)) for each in names]
         if entry.is_symlink():
             real = os.path.realpath(path)
             inner, there = _split(real)
             beside = self._entries(inner)
-            for each in self._beside(inner, there) if there in beside else [there]:
+            names = self._beside(inner, there) if there in beside and not alone else [there]
+            if len(names) > _MOST_BESIDE:
+                return ""
+            for each in names:
                 stat = beside[each].stat if each in beside else None
                 records.append(_record(os.path.join(inner, each), _stat(stat)))
         return _RECORD.join(records)
-
-    def names(self, folder: str) -> set[str]:
-        """The names of everything in a folder; none if it is not there."""
-        return set(self._entries(folder))
 
     def _beside(self, folder: str, name: str) -> list[str]:
         """A file, then the others of its stem. By a sorted list: a look at every name would be quadratic."""
@@ -98,7 +113,7 @@ class Listing:
         names, lower = self._sorted[folder]
         stem = f"{name.rpartition('.')[0] or name}.".lower()
         found, at = [name], bisect_left(lower, stem)
-        while at < len(lower) and lower[at].startswith(stem):
+        while at < len(lower) and len(found) <= _MOST_BESIDE and lower[at].startswith(stem):
             if names[at] != name:
                 found.append(names[at])
             at += 1

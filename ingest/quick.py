@@ -166,8 +166,8 @@ def note(
         for name, layer in recipe.layers.items()
     ]
     listing = Listing(folder, ())
-    beside = [listing.state(path) for path in _beside(question.recipe, layers)]
-    if any(newest(state) + GRAIN >= started for state in (*beside, *others.values())):
+    beside = [listing.state(path, alone=True) for path in _beside(question.recipe, layers)]
+    if not all(state and newest(state) + GRAIN < started for state in (*beside, *others.values())):
         return False
     states: dict[str, list[tuple[str, str]]] = {name: [] for name in recipe.layers}
     for asset in assets:
@@ -218,9 +218,12 @@ def release() -> str:
 def _sources(folder: Path, recipe: Path, layers: list[list[Any]], others: Mapping[str, str]) -> str:
     """What the files say now, as one digest."""
     listing = Listing(folder, [pattern for layer in layers for pattern in layer[2]])
-    beside = [listing.state(path) for path in _beside(recipe, layers)]
+    beside = [listing.state(path, alone=True) for path in _beside(recipe, layers)]
     now = {path: listing.state(path) for path in others}
-    states = ([(path, listing.state(path)) for path in found_files(listing, layer[1], layer[2])] for layer in layers)
+    states = (
+        [(path, listing.state(path, alone=kind == "file")) for path in found_files(listing, kind, globs)]
+        for _, kind, globs, _ in layers
+    )
     return _digest(beside, now, states)
 
 

@@ -109,7 +109,8 @@ def _items(recipe: Recipe, folder: Path, listing: Listing) -> list[SourceItem]:
             described = described or item_id in table
             properties = _properties(said, fields, path, table.get(item_id, {}), times)
             item = items.setdefault(item_id, SourceItem(item_id, name, properties))
-            _add(item, SourceAsset(key, path, name, layer, fields, listing.state(str(path))), properties)
+            state = listing.state(str(path), alone=layer.kind == "file")
+            _add(item, SourceAsset(key, path, name, layer, fields, state), properties)
         if table and files and not described:
             ids = f"{min(table)!r} against {min(items)!r}"
             raise InvalidInput(

@@ -253,6 +253,18 @@ def test_the_state_of_a_file_is_all_that_lies_beside_it(project: Project) -> Non
     assert state("none.tif") == restate(str(project.folder / "none.tif"), state("none.tif"))
 
 
+def test_many_files_of_one_stem_cost_no_square(project: Project) -> None:
+    """Of frame.0001, frame.0002, … each has all others beside it; what nothing is known of is inspected each time."""
+    touch(project, *(f"frame.{number:04}" for number in range(100)))
+    listing = Listing(project.folder, [])
+    path = str(project.folder / "frame.0001")
+    assert listing.state(path) == ""
+    assert restate(path, listing.state(path, alone=True)) == listing.state(path, alone=True)
+    recipe = project.recipe({"frames": {"kind": "file", "sources": "frame.*", "datetime": DAY, "asset": "{stem}"}})
+    with pytest.raises(InvalidInput, match="both want to be"):  # and each of them has a state of its own
+        find_items(recipe, project.folder)
+
+
 def test_linked_labels_are_refused_with_the_way_out(project: Project, tmp_path: Path) -> None:
     (project.folder / "labels.geojson").symlink_to(write_geojson(tmp_path / "real.geojson", features()))
     project.recipe({"labels": LABELS})
