@@ -1,28 +1,25 @@
 """Two histories of one dataset, side by side: what one lacks, what only the other has, where they contradict.
 
-The source is not trusted. Names that a listing shows count only if they are what the format calls such a record; a
-record counts only if it decodes, says the name of its path, and names the hash of the record before it.
+The source is not trusted. A record counts only if it decodes, says the name of its path, and names the hash of the
+record before it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from versioning.canonical import is_canonical
-from versioning.errors import Integrity, InvalidInput
-from versioning.ids import check_pointer_name, check_tag_name
+from versioning.errors import Integrity
+from versioning.record_names import Names, list_names, read_record
 from versioning.records import ExpiryRecord, PointerRecord, TagRecord, VersionRecord, record_digest
 from versioning.store import Store
 from versioning.sync_report import Divergence
 
-__all__ = ["Comparison", "Copy", "Names", "compare", "list_names", "read_record"]
+__all__ = ["Comparison", "Copy", "compare"]
 
-_ENTRY = re.compile(r"(?!0{8})([0-9]{8})\.json")
-_LARGEST_RECORD = 64 * 1024 * 1024
 _VERIFY = "Run stacpin verify on that side, or sync from another mirror."
 _Record = TypeVar("_Record", VersionRecord, PointerRecord, TagRecord, ExpiryRecord)
 _Linked = TypeVar("_Linked", VersionRecord, PointerRecord)
@@ -34,17 +31,6 @@ class Copy:
 
     path: str
     data: bytes
-
-
-@dataclass(slots=True)
-class Names:
-    """The records that one side has of a dataset: numbers and names, each with its size in bytes."""
-
-    versions: dict[int, int] = field(default_factory=dict)
-    moves: dict[str, dict[int, int]] = field(default_factory=dict)
-    tags: dict[str, int] = field(default_factory=dict)
-    expired: dict[int, int] = field(default_factory=dict)
-    odd: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -83,64 +69,6 @@ class Comparison:
         yield from (copy for copy, _ in self.tags.values())
         yield from (copy for moves in self.moves.values() for copy, _ in moves)
         yield from self.expired.values()
-
-
-def list_names(store: Store, dataset: str) -> Names:
-    """The records of a dataset by listing; what no record may be called is kept apart as odd.
-
-    Versions are listed last: whatever a tag or a move that was listed means is then among them.
-    """
-    found = Names()
-    folder = f"datasets/{dataset}"
-
-    def each(kind: str, take: Callable[[str, int], bool]) -> None:
-        prefix = f"{folder}/{kind}/"
-        for entry in store.list(prefix.rstrip("/")):
-            if not entry.path.startswith(prefix) or not take(entry.path.removeprefix(prefix), entry.size):
-                found.odd.append(entry.path)
-
-    def numbered(target: dict[int, int], name: str, size: int) -> bool:
-        match = _ENTRY.fullmatch(name)
-        if match:
-            target[int(match[1])] = size
-        return match is not None
-
-    def move(name: str, size: int) -> bool:
-        pointer, _, number = name.partition("/")
-        log = found.moves.get(pointer, {})
-        if not _is(check_pointer_name, pointer) or not numbered(log, number, size):
-            return False
-        found.moves[pointer] = log
-        return True
-
-    def tag(name: str, size: int) -> bool:
-        plain = name.removesuffix(".json")
-        if plain == name or not _is(check_tag_name, plain):
-            return False
-        found.tags[plain] = size
-        return True
-
-    each("pointers", move)
-    each("tags", tag)
-    each("expired", lambda name, size: numbered(found.expired, name, size))
-    each("versions", lambda name, size: numbered(found.versions, name, size))
-    return found
-
-
-def read_record(store: Store, path: str, size: int) -> bytes:
-    """The bytes of a record, of which a listing has told the size; a source that lies is not believed.
-
-    Raises
-    ------
-    Integrity
-        If it is empty, too large, or of another size.
-    """
-    if not 0 < size <= _LARGEST_RECORD:
-        raise Integrity(f"{store.url}/{path} has {size} bytes, which no record has.", hint=_VERIFY, kind="altered")
-    data = store.get_range(path, 0, size + 1)
-    if len(data) != size:
-        raise Integrity(f"{store.url}/{path} is not as long as its listing says.", hint=_VERIFY, kind="altered")
-    return data
 
 
 class _Side:
@@ -386,11 +314,3 @@ def _compare_expired(
         found.expired[number] = Copy(paths[number], here.get(paths[number], mine[number]))
     found.retired = set(mine) | set(theirs)
     found.extra |= {paths[number]: size for number, size in theirs.items() if number not in mine}
-
-
-def _is(check: Callable[[str], str], name: str) -> bool:
-    try:
-        check(name)
-    except InvalidInput:
-        return False
-    return True

@@ -13,29 +13,23 @@ A ``staging/<run>/begin.json`` tells garbage collection that something is on its
 from __future__ import annotations
 
 import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
 
-from versioning.canonical import canonical
 from versioning.catalog import Catalog
-from versioning.condemned import spare
-from versioning.errors import Conflict, Integrity, InvalidInput, NotFound, StacpinError
-from versioning.events import Listener, Progress, silent
-from versioning.histories import Comparison, Copy, compare, read_record
+from versioning.errors import Integrity, InvalidInput, NotFound
+from versioning.events import Listener, silent
+from versioning.histories import Comparison, Copy, compare
 from versioning.ids import check_dataset_id
-from versioning.needs import Needs, Reader, object_digest, paths_of, version_files
+from versioning.needs import Reader
 from versioning.presence import missing
-from versioning.records import PointerRecord, SettingsRecord, TagRecord, VersionRecord, record_digest, time_text
+from versioning.record_names import read_record
+from versioning.records import SettingsRecord, VersionRecord
 from versioning.store import Store, open_store
-from versioning.sync_report import Divergence, SyncReport
-from versioning.transfer import Pace, Transfer, run_all
-from versioning.version import Version
+from versioning.sync_report import SyncReport
+from versioning.sync_run import Run, announced, conflict, create, unless_expired
+from versioning.sync_write import Objects, write_dataset
+from versioning.transfer import Pace
 
 __all__ = ["sync"]
 
@@ -43,23 +37,6 @@ _MARK = "stacpin.json"
 _SETTINGS = re.compile(r"settings/[0-9]{8}\.json")
 _NAMED = 3
 _MOST_WORKERS = 256
-
-
-@dataclass(slots=True)
-class _Run:
-    """One sync: its two sides and how it is to be done."""
-
-    source: Catalog
-    destination: Store
-    report: SyncReport
-    pace: Pace
-    workers: int
-    deep: bool
-    on_event: Listener
-    found: list[Comparison] = field(default_factory=list)
-    needs: dict[str, dict[int, Needs]] = field(default_factory=dict)
-    objects: dict[str, int] = field(default_factory=dict)
-    absent: set[str] = field(default_factory=set)
 
 
 def sync(
@@ -114,7 +91,7 @@ def sync(
     if _same_place(place.store, store):
         raise InvalidInput(f"{where} is both the source and the destination.", hint="Name two places.")
     report = SyncReport(place.url, where, dry_run)
-    run = _Run(place, store, report, Pace(bandwidth), workers, deep, on_event)
+    run = Run(place, store, report, Pace(bandwidth), workers, deep, on_event)
     report.datasets = _chosen(run, datasets)
     mark = _check_mark(run)
     for dataset in report.datasets:
@@ -123,20 +100,20 @@ def sync(
         _report_records(report, found)
     if report.diverged:
         if not dry_run:
-            raise _conflict(report)
+            raise conflict(report)
         run.found = [each for each in run.found if not each.diverged]
     if dry_run:
         _find_needs(run)
         return report
-    with _announced(run, needed=bool(mark or report.missing.count or deep)):
+    with announced(run, needed=bool(mark or report.missing.count or deep)):
         for copy in mark:
-            _create(run, copy, _MARK)
+            create(run, copy, _MARK)
         _find_needs(run)
         if report.mismatched.count:
             raise _damaged_destination(report)
-        objects = _Objects(run)
+        objects = Objects(run)
         for each in run.found:
-            _write(run, each, objects)
+            write_dataset(run, each, objects)
     return report
 
 
@@ -160,7 +137,7 @@ def _same_place(one: Store, other: Store) -> bool:
     return one.url.rstrip("/") == other.url.rstrip("/") and not one.url.startswith("memory:")
 
 
-def _chosen(run: _Run, datasets: Sequence[str] | None) -> list[str]:
+def _chosen(run: Run, datasets: Sequence[str] | None) -> list[str]:
     """The datasets to sync. A name that none may have is left out of a whole sync, and refused if it is asked for."""
     if datasets is not None:
         for name in datasets:
@@ -180,7 +157,7 @@ def _chosen(run: _Run, datasets: Sequence[str] | None) -> list[str]:
     return found
 
 
-def _check_mark(run: _Run) -> list[Copy]:
+def _check_mark(run: Run) -> list[Copy]:
     """What makes the destination a catalog, if it is none yet; the mark comes last."""
     try:
         there = Catalog.open(run.destination)
@@ -220,7 +197,7 @@ def _report_records(report: SyncReport, found: Comparison) -> None:
         report.ahead[found.dataset] = found.ahead
 
 
-def _find_needs(run: _Run) -> None:
+def _find_needs(run: Run) -> None:
     """Read the manifests of what is to be copied, and ask the destination which of their objects it has."""
     for found in run.found:
         reader = Reader(
@@ -243,7 +220,7 @@ def _find_needs(run: _Run) -> None:
                 reader.know(_record(run, found.dataset, number))
         needs = run.needs[found.dataset] = {}
         for number in sorted(wanted):
-            with _unless_expired(run, found.dataset, number):
+            with unless_expired(run, found.dataset, number):
                 needs[number] = reader.read(wanted[number], run.on_event)
     presence = missing(run.destination, run.objects, workers=2 * run.workers)
     for path, size in run.objects.items():
@@ -254,141 +231,10 @@ def _find_needs(run: _Run) -> None:
     run.absent = presence.missing
 
 
-def _record(run: _Run, dataset: str, number: int) -> VersionRecord:
+def _record(run: Run, dataset: str, number: int) -> VersionRecord:
     """The record of a version that both sides have, from the side that is trusted."""
     path = f"datasets/{dataset}/versions/{number:08d}.json"
     return VersionRecord.decode(run.destination.get(path), where=f"{run.destination.url}/{path}")
-
-
-class _Objects:
-    """Moves the objects that the destination lacks, and tells how far it is."""
-
-    def __init__(self, run: _Run) -> None:
-        self._run = run
-        self._transfer = Transfer(run.source.store, run.destination, run.pace)
-        self._total = sum(run.objects[path] for path in run.absent)
-        self._done = 0
-        self._lock = Lock()
-
-    def move(self, needs: Needs) -> None:
-        """Move what a version needs that is absent."""
-        tasks = (partial(self._move, path) for path in needs.objects if path in self._run.absent)
-        with _unless_expired(self._run, needs.version.dataset, needs.version.number):
-            run_all(tasks, workers=self._run.workers, pace=self._run.pace)
-
-    def _move(self, path: str) -> None:
-        size = self._run.objects[path]
-        if self._transfer.move(path, object_digest(path), size):
-            self._run.report.copied.add(path, size)
-        with self._lock:
-            self._done += size
-            self._run.on_event(Progress("copy", self._done, self._total, "bytes", path))
-
-
-@contextmanager
-def _unless_expired(run: _Run, dataset: str, number: int) -> Iterator[None]:
-    """Where bytes are missing because the source retired the version meanwhile, say so: they are no damage."""
-    try:
-        yield
-    except Integrity as error:
-        path = f"datasets/{dataset}/expired/{number:08d}.json"
-        if error.kind != "missing" or run.source.store.size(path) is None:
-            raise
-        raise Conflict(
-            f"{dataset}@v{number} expired at the source while it was being copied.",
-            hint="Sync again: its record is copied, its bytes are not.",
-            kind="expired-meanwhile",
-        ) from error
-
-
-def _write(run: _Run, found: Comparison, objects: _Objects) -> None:
-    """One dataset: every version with its objects and the names that mean it, as they came about at the source."""
-    tags = dict(found.tags)
-    moves = {name: list(reversed(each)) for name, each in found.moves.items()}
-    expired = dict(found.expired)
-    head = max(found.shared, default=0)
-    for number, needs in run.needs[found.dataset].items():
-        if number in found.shared:
-            objects.move(needs)
-    _write_names(run, found, tags, moves, head)
-    for number, (copy, record) in found.versions.items():
-        if number in expired:
-            # Before the record: the destination must never show a version as live whose bytes it has not got.
-            _create(run, expired.pop(number), f"the expiry of {found.dataset}@v{number}")
-        needs = run.needs[found.dataset].get(number)
-        if needs is not None:
-            objects.move(needs)
-            # What is read back here is what readers will see: the snapshot adds up to the version's digest.
-            len(Version(record, version_files(run.destination, found.dataset)).chunks)
-            spare(run.destination, paths_of(needs))
-        _create(run, copy, f"{found.dataset}@v{number}")
-        run.on_event(Progress("versions", number, max(found.versions), "items", f"{found.dataset}@v{number}"))
-        head = max(head, number)
-        _write_names(run, found, tags, moves, head)
-    for number, copy in expired.items():
-        _create(run, copy, f"the expiry of {found.dataset}@v{number}")
-
-
-def _write_names(
-    run: _Run,
-    found: Comparison,
-    tags: dict[str, tuple[Copy, TagRecord]],
-    moves: Mapping[str, list[tuple[Copy, PointerRecord]]],
-    head: int,
-) -> None:
-    """The tags and the moves that mean versions up to ``head``; each log in its order."""
-    for name in [name for name, (_, record) in found.tags.items() if name in tags and record.target <= head]:
-        _create(run, tags.pop(name)[0], f"{found.dataset}@{name}")
-    for name, log in moves.items():
-        while log and max(log[-1][1].seen, log[-1][1].target) <= head:
-            copy, record = log.pop()
-            _create(run, copy, f"move {record.number} of {found.dataset}@{name}")
-
-
-def _create(run: _Run, copy: Copy, name: str) -> None:
-    """Write a record unless the same is there; somebody else's of that name is a conflict."""
-    if run.destination.put_record(copy.path, copy.data):
-        run.report.copied.add(copy.path, len(copy.data))
-        return
-    there = run.destination.get(copy.path)
-    if there != copy.data:
-        dataset = copy.path.split("/")[1] if copy.path.startswith("datasets/") else ""
-        run.report.diverged.append(Divergence(dataset, name, copy.path, record_digest(copy.data), record_digest(there)))
-        raise _conflict(run.report)
-
-
-@contextmanager
-def _announced(run: _Run, *, needed: bool) -> Iterator[None]:
-    """Tell garbage collection of the destination that a run is under way; and when it is over, however it ended."""
-    if not needed:
-        yield
-        return
-    moment = datetime.now(UTC)
-    name = f"{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    folder = f"staging/{name}"
-    begin = {"type": "sync", "run": name, "from": run.source.record.id, "time": time_text(moment)}
-    run.destination.put_new(f"{folder}/begin.json", canonical(begin))
-    try:
-        yield
-    except BaseException:
-        run.pace.stop()
-        with suppress(StacpinError):
-            run.destination.put_new(f"{folder}/discarded.json", canonical({"run": name}))
-        raise
-    run.destination.put_new(f"{folder}/committed.json", canonical({"run": name}))
-
-
-def _conflict(report: SyncReport) -> Conflict:
-    first = report.diverged[0]
-    others = len(report.diverged) - 1
-    more = f" (and {others} more)" if others else ""
-    return Conflict(
-        f"The histories have diverged: {first}{more}.",
-        hint="Decide which side counts: make the other side's change again on top of it by a commit, or sync into an "
-        "empty place. Other datasets can be named to be synced alone.",
-        kind="diverged",
-        data=report.to_dict(),
-    )
 
 
 def _damaged_destination(report: SyncReport) -> Integrity:

@@ -322,3 +322,65 @@ def test_what_the_destination_has_is_its_own():
     with pytest.raises(Exception, match="diverged"):
         sync(forged.store, target)
     assert {entry.path: target.get(entry.path) for entry in target.list("datasets")} == before
+
+
+LARGE = bytes(17 * 1024 * 1024)
+
+
+@pytest.mark.parametrize(
+    "wrong", [LARGE[:-1] + b"x", LARGE + b"x", LARGE[:-1], None], ids=["altered", "+", "-", "none"]
+)
+def test_a_large_object_that_is_wrong_never_becomes_visible(any_store: Store, wrong: bytes | None):
+    """It goes in parts, and its hash is known only at its end."""
+    source = history(items=1, extra=LARGE)
+    store = Editable(source.store)
+    path = asset(LARGE)["href"]
+    store.changed[path] = wrong
+    with pytest.raises(Integrity) as caught:
+        sync(store, any_store)
+    assert path in caught.value.message
+    assert any_store.size(path) is None
+    assert Catalog.open(any_store).dataset(DATASET).head() == 2  # the versions before it are whole
+    sync(source, any_store)
+    assert whole(any_store, source) == 3
+
+
+def test_a_manifest_that_is_damaged_at_the_destination():
+    source, target = history(), open_store("memory://")
+    path = next(entry.path for entry in source.store.list("datasets/ds/manifests"))
+    target.put_new(path, b"x")
+    with pytest.raises(Integrity, match="damaged") as caught:
+        sync(source, target)
+    assert path in caught.value.message
+    assert target.get(path) == b"x"
+    assert Catalog.open(target).dataset(DATASET).head() == 0
+
+
+def test_a_base_that_is_damaged_at_the_destination_is_told_and_not_relied_on():
+    source, target = history(), open_store("memory://")
+    sync(source, target)
+    (snapshot,) = source.dataset(DATASET).record(3).snapshot
+    lost = [f"datasets/ds/snapshots/{snapshot.sha256}.parquet", min(objects_of(source, 3))]
+    save(source.dataset(DATASET), {"z": 1})
+    target.delete(lost)
+    report = sync(source, target)
+    assert any("ds@v3 is damaged" in note for note in report.notes)
+    assert lost[1] in report.copied.names  # v4 needs it too
+
+
+def test_a_destination_that_damages_what_it_is_given():
+    source = history()
+    path = min(objects_of(source, 1))
+
+    class Cuts(Wrapped):
+        def put_new(self, where: str, data: bytes) -> bool:
+            if where != path:
+                return self.inner.put_new(where, data)
+            self.inner.put_new(where, data[:-1])
+            return False  # as if another writer had been there
+
+    target = Cuts(open_store("memory://"))
+    with pytest.raises(Integrity, match=path) as caught:
+        sync(source, target)
+    assert caught.value.kind == "truncated"
+    assert Catalog.open(target).dataset(DATASET).head() == 0
