@@ -82,6 +82,7 @@ def verify_catalog(
             else:
                 report.versions += 1
                 proof.prove(fresh, record)
+    report.extra.certain = report.ok
     report.items, report.manifests = proof.revisions, len(proof.needed)
     if objects:
         prove_objects(store, proof.objects, report, sampling=sampling, workers=workers, on_event=on_event)

@@ -79,7 +79,7 @@ class MirroredStore:
         self._down: tuple[float, StorageUnavailable] | None = None
         self._held = _Held(_HELD)
         weakref.finalize(self, self._held.close)
-        self._elsewhere: LRUCache[str, Mirror] = LRUCache(65536)
+        self._elsewhere: LRUCache[str, bool] = LRUCache(65536)
         self._lock = RLock()
 
     def __repr__(self) -> str:
@@ -194,6 +194,8 @@ class MirroredStore:
         known_here = content_name(path) is not None or path.endswith("/versions/00000001.json")
         if size is None and problem is not None and known_here:
             raise problem
+        if size is not None and content_name(path) is not None:
+            self._elsewhere[path] = True
         return size
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
@@ -292,7 +294,7 @@ class MirroredStore:
             if file is not None:
                 why = "does not answer" if isinstance(problem, StorageUnavailable) else "misses files or has wrong ones"
                 mirror.say("used", "%s %s: they are read from the mirror %s", self.url, why, mirror.url)
-                self._elsewhere[path] = mirror
+                self._elsewhere[path] = True
                 return file
         return None
 

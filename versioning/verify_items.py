@@ -8,21 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from cachetools import LRUCache
 
+from versioning.canonical import parse
 from versioning.chunking import cut_rows
 from versioning.dataset import Dataset
 from versioning.errors import Integrity, InvalidInput
 from versioning.events import Listener, Progress
 from versioning.manifests import FileRef, decode_rows, merge_tables
 from versioning.objects import ManifestFiles
+from versioning.parquet_guard import check_parquet
 from versioning.records import VersionRecord
 from versioning.row_tables import rows_of
-from versioning.rows import Row, parse_item
+from versioning.rows import Row, make_rows, parse_item
 from versioning.snapshots import Chunk, describe
 from versioning.verify_objects import ObjectSet
 from versioning.verify_report import Problem, VerifyReport, detail_of, problem_of
@@ -32,6 +34,7 @@ __all__ = ["ItemProof"]
 
 # Delta files serve many chunks: those that were read last are kept decoded, up to so many bytes.
 _KEPT = 128 * 1024 * 1024
+_TOGETHER = 1024
 
 
 def _nbytes(table: pa.Table) -> int:
@@ -126,9 +129,10 @@ class ItemProof:
     def _rows(self, table: pa.Table, path: str) -> None:
         if "deleted" in table.column_names:
             table = table.filter(pc.invert(table.column("deleted"))).drop_columns(["deleted"])
-        for row in rows_of(table):
-            self.revisions += 1
-            self._report.problems += _wrong_row(row, path)
+        rows = rows_of(table)
+        while block := list(islice(rows, _TOGETHER)):
+            self.revisions += len(block)
+            self._report.problems += _wrong_rows(block, path)
 
     def _readable(self, files: ManifestFiles, ref: FileRef) -> bool:
         path = files.path(ref)
@@ -139,10 +143,13 @@ class ItemProof:
     def _get(self, files: ManifestFiles, ref: FileRef) -> bytes | None:
         path = files.path(ref)
         try:
-            return files.get(ref)
+            data = files.get(ref)
+            check_parquet(data, where=path)
         except Integrity as error:
-            self._report.problems.append(Problem(path, error.kind, detail_of(error, path), ref.size))
+            kind = "altered" if error.kind == "too-large" else error.kind
+            self._report.problems.append(Problem(path, kind, detail_of(error, path), ref.size))
             return None
+        return data
 
 
 def _wrong_chunk(chunk: Chunk, table: pa.Table, *, last: bool) -> Iterator[str]:
@@ -162,10 +169,20 @@ def _wrong_chunk(chunk: Chunk, table: pa.Table, *, last: bool) -> Iterator[str]:
         yield f"the snapshot says otherwise than its rows: {', '.join(names)}"
 
 
-def _wrong_row(row: Row, path: str) -> Iterator[Problem]:
+def _wrong_rows(rows: Sequence[Row], path: str) -> Iterator[Problem]:
+    """Every column must follow from the item's JSON. Rows are made again together; one by one only to find a fault."""
+    try:
+        made = list(make_rows(parse(row.item) for row in rows))
+    except (InvalidInput, ValueError):
+        made = [None] * len(rows)
+    for row, again in zip(rows, made, strict=True):
+        yield from _wrong_row(row, again, path)
+
+
+def _wrong_row(row: Row, again: Row | None, path: str) -> Iterator[Problem]:
     where = f"{path} item {row.id}"
     try:
-        again = parse_item(row.item)
+        again = again or parse_item(row.item)
     except (InvalidInput, ValueError) as error:
         yield Problem(where, "altered", f"it is not an item: {error}")
         return

@@ -114,15 +114,21 @@ class Extras:
     """Files that no version needs. None of them is wrong, and none of them is ever read.
 
     ``unreferenced`` are objects, manifests and snapshots that only expired versions, running commits or nobody names:
-    garbage collection frees them. ``foreign`` lie where no catalog has files.
+    garbage collection frees them. ``foreign`` lie where no catalog has files. While records, snapshots or manifests are
+    damaged, which may name it, what is unreferenced is not ``certain``.
     """
 
+    certain: bool = True
     unreferenced: Tally = field(default_factory=Tally)
     foreign: Tally = field(default_factory=Tally)
 
     def to_dict(self) -> dict[str, Any]:
         """The extras for ``--json``."""
-        return {"unreferenced": self.unreferenced.to_dict(), "foreign": self.foreign.to_dict()}
+        return {
+            "certain": self.certain,
+            "unreferenced": self.unreferenced.to_dict(),
+            "foreign": self.foreign.to_dict(),
+        }
 
 
 @dataclass(slots=True)

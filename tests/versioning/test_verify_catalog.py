@@ -116,6 +116,7 @@ def test_a_lost_newest_record_is_missed_where_something_names_it(store: Editable
     path = "datasets/ds/versions/00000003.json"
     store.changed[path] = None
     assert told(verify_catalog(filled)) == [(path, "missing")]
+    assert not verify_catalog(filled).extra.certain
     store.changed = {}
     store.put_new("datasets/ds/expired/00000009.json", expiry(9))
     assert told(verify_catalog(filled)) == [("datasets/ds/versions/00000009.json", "missing")]
