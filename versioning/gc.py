@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from versioning.candidates import is_candidate
 from versioning.catalog import Catalog
 from versioning.errors import Conflict, Integrity, InvalidInput, StorageUnavailable
 from versioning.events import Listener, Progress, silent
@@ -181,6 +182,13 @@ class _Job:
     def sweep(self, each: Condemned) -> None:
         """Delete what a list has and nothing needs, if it was not written again."""
         listed = load_list(self.catalog.store, each.record)
+        strange = next((entry.path for entry in listed if not is_candidate(entry.path)), None)
+        if strange is not None:
+            raise Integrity(
+                f"gc/{each.record.number:08d}.json condemned {strange}, which garbage collection never takes away.",
+                hint="Take that record away: somebody else than stacpin wrote it.",
+                kind="altered",
+            )
         while listed:
             number = self._begin(each)
             if number is None:

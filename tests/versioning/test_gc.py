@@ -14,12 +14,12 @@ from versioning.canonical import canonical
 from versioning.catalog import Catalog
 from versioning.condemned import spare
 from versioning.digests import sha256
-from versioning.errors import Conflict, Integrity, InvalidInput
+from versioning.errors import Conflict, Integrity, InvalidInput, StorageUnavailable
 from versioning.expire import expire
 from versioning.gc import collect
-from versioning.gc_log import load_list, read_log
+from versioning.gc_log import append_record, load_list, publish_list, read_log
 from versioning.reachability import classify, marked
-from versioning.records import SweepRecord
+from versioning.records import CondemnedRecord, SweepRecord
 from versioning.rows import object_path
 from versioning.store import Entry, Store
 
@@ -517,3 +517,69 @@ def test_a_read_only_store_can_be_looked_at(tmp_path: Path, catalog):
     assert collect(opened(ReadOnly(catalog.store))).live.files > 0
     with pytest.raises(Forbidden):
         collect(opened(ReadOnly(catalog.store)), apply=True)
+
+
+class SlowWatch:
+    """Says for each watch of a sweep how long it ran: nothing at its first looks, then ``late`` seconds."""
+
+    looks = 2
+    late = 31 * 60.0
+
+    def __init__(self) -> None:
+        self.left = self.looks
+
+    def elapsed(self) -> float:
+        self.left -= 1
+        return 0.0 if self.left >= 0 else self.late
+
+
+def test_a_sweep_that_takes_long_ends_and_begins_anew(catalog, monkeypatch):
+    for number in range(5):
+        catalog.objects.put_bytes(b"orphan %d" % number)
+    gc(catalog.store)
+    monkeypatch.setattr("versioning.gc._Watch", SlowWatch)
+    monkeypatch.setattr("versioning.gc._BATCH", 1)
+    report = gc(catalog.store)
+    assert (report.deleted.files, report.spared) == (5, 0)
+    sweeps = [entry.path for entry in catalog.store.list("gc") if entry.path.endswith(".json")]
+    assert len(sweeps) == 1 + 2 * 5
+    assert not list(read_log(catalog.store, strict=True).open())
+
+
+def test_a_sweep_that_was_held_up_deletes_nothing_more(catalog, monkeypatch):
+    catalog.objects.put_bytes(b"an orphan")
+    gc(catalog.store)
+
+    class Held(SlowWatch):
+        looks = 1
+        late = 46 * 60.0
+
+    monkeypatch.setattr("versioning.gc._Watch", Held)
+    with pytest.raises(StorageUnavailable, match="held up"):
+        gc(catalog.store)
+    assert len(paths_of(catalog.store)) == 1
+    monkeypatch.undo()
+    assert gc(catalog.store, ahead=timedelta(minutes=61)).deleted.files == 1
+
+
+def test_what_was_looked_at_too_long_ago_is_spared(catalog, monkeypatch):
+    catalog.objects.put_bytes(b"an orphan")
+    gc(catalog.store)
+    monkeypatch.setattr("versioning.gc._FRESH", -1.0)
+    report = gc(catalog.store)
+    assert (report.deleted.files, report.spared, len(paths_of(catalog.store))) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("path", ["datasets/land/versions/00000002.json", "stacpin.json", "../outside", "objects/a"])
+def test_a_foreign_list_can_take_away_no_record(catalog, path):
+    store = with_garbage(catalog).store
+    entry = next((each for each in store.list("") if each.path == path), Entry(path, 1, catalog.store.now()))
+    file = publish_list(store, [entry])
+    record = CondemnedRecord(
+        number=1, older_than_seconds=0, heads={}, file=file, count=1, bytes=1, time="2026-01-01T00:00:00Z", nonce="n"
+    )
+    assert append_record(store, 1, record)
+    before = {each.path for each in store.list("")}
+    with pytest.raises(Integrity, match="never takes away"):
+        gc(store)
+    assert {each.path for each in store.list("")} == before
