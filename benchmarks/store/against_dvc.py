@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
+import stacpin
 from benchmarks.store.disks import can_mount, empty
 from benchmarks.store.report import STEPS, Figures, tables
-from benchmarks.store.sides import Copy, Dvc, Round, Side, Stacpin, find_dvc
+from benchmarks.store.sides import Copy, Dvc, Round, Side, Stacpin, compiled, find_dvc
 from benchmarks.store.tiles import change_some, make_tiles
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
@@ -42,6 +45,7 @@ def main() -> None:
     dvc = find_dvc(options.scratch) if "DVC" in options.sides else None
     if dvc is None and "DVC" in options.sides:
         print("DVC cannot be had: its side is left out", file=sys.stderr)
+    environ = compiled(options.scratch, *_modules(dvc))
     figures: Figures = {}
     note = ""
     own_disk = options.disk == "own" or (options.disk == "auto" and can_mount())
@@ -49,7 +53,7 @@ def main() -> None:
     for number in range(options.rounds):
         # work, catalog, DVC's cache and remote
         with empty(options.scratch / "round", 4 * size, own_disk=own_disk) as folder:
-            turn = Round(folder, tiles, changed, options.scratch / "spare", size, own_disk)
+            turn = Round(folder, tiles, changed, options.scratch / "spare", size, own_disk, environ)
             turn.work.mkdir(parents=True)
             shutil.copytree(tiles, turn.data, copy_function=shutil.copyfile)
             note = _round(turn, dvc, options, figures, number)
@@ -63,15 +67,16 @@ def main() -> None:
 def _round(turn: Round, dvc: Path | None, options: argparse.Namespace, figures: Figures, number: int) -> str:
     sides: list[Side] = [Copy(turn), Copy(turn, durable=True)] if "cp" in options.sides else []
     note = "Page cache warm; every timed command begins with nothing left to write"
+    note += f" (load of the machine at first: {os.getloadavg()[0]:.1f})"
     note += ", on ext4 image files of their own." if turn.own_disk else ", in folders of one file system."
     if "stacpin" in options.sides:
         sides.append(Stacpin(turn))
     for side in sides:
         side.prepare()
+    rival = None
     if dvc is not None:
         rival = Dvc(turn, dvc)
         rival.prepare()
-        note += f" {rival.settings()}."
         sides.append(rival)
     broken: set[str] = set()
     wanted = set(options.steps).union(*(NEEDS[name] for name in options.steps))
@@ -93,7 +98,15 @@ def _round(turn: Round, dvc: Path | None, options: argparse.Namespace, figures: 
             figures.setdefault((name, side.name), []).append(measured)
             shown = {key: round(value, 2) for key, value in measured.to_dict().items()}
             print(json.dumps({"round": number + 1, "step": name, "side": side.name} | shown), flush=True)
-    return note
+    return note if rival is None else f"{note} {rival.settings()}."
+
+
+def _modules(dvc: Path | None) -> list[Path]:
+    """Where the modules of both sides lie."""
+    ours = Path(stacpin.__file__).parents[1]
+    found = [ours / name for name in ("api", "benchmarks", "catalog", "ingest", "loaders", "stacpin", "versioning")]
+    found.append(Path(sysconfig.get_path("purelib")))
+    return found if dvc is None else [*found, *dvc.parent.glob("lib/python*/site-packages")]
 
 
 def _options() -> argparse.Namespace:

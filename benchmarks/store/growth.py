@@ -170,7 +170,7 @@ class Bench:
                 dataset = Catalog.open(store).dataset(DATASET)
                 costs = []
                 for turn in range(60):
-                    items = [added(turn * 20 + index, place) for index in range(20)]
+                    items = [added(turn * 20 + index, place, self.count) for index in range(20)]
                     costs.append(measured(store, partial(commit_items, dataset, items)))
             # the first one opens the parent
             written, read, requests, cpu = (

@@ -28,9 +28,9 @@ def item(number: int, state: int = 0) -> dict[str, Any]:
     return _item(f"t{row:04d}{column:03d}-202{date % 5}{date + 1:02d}", number, (row, column), date, state)
 
 
-def added(number: int, place: str) -> dict[str, Any]:
-    """A new item, beyond all others (``end``) or with the tile that its number says (``spread``)."""
-    tile = number * 7919 % 1_000
+def added(number: int, place: str, count: int) -> dict[str, Any]:
+    """A new item for a catalog of ``count``: beyond all others (``end``), or in any of its tiles (``spread``)."""
+    tile = number * 7919 % (count // _DATES)
     name = f"t{tile // 400:04d}{tile % 400:03d}-2030-{number:06d}" if place == "spread" else f"u{number:09d}"
     return _item(name, number, divmod(tile, 400), 11, 0)
 
