@@ -54,7 +54,7 @@ def run_tasks(executor: Executor | None, tasks: Sequence[Task], *, workers: int)
     while done < len(tasks) and not _worth_processes(tasks, done, spent, workers):
         started = time.perf_counter()
         result = _attempt(tasks[done])
-        spent += time.perf_counter() - started
+        spent += time.perf_counter() - started if done else 0.0  # the first one pays for imports
         yield tasks[done], result
         done += 1
     if done < len(tasks):
@@ -69,7 +69,7 @@ def _worth_processes(tasks: Sequence[Task], done: int, spent: float, workers: in
     if done == 0:
         heavy = [task.asset.inspection.size for task in tasks if task.layer.kind != "file"]
         return len(heavy) > 1 and (sum(heavy) > _MANY_BYTES or len(heavy) > _MANY_FILES)
-    return spent > _TRIED_FOR and spent / done * left > _WORTH
+    return done > 1 and spent > _TRIED_FOR and spent / (done - 1) * left > _WORTH
 
 
 @contextmanager

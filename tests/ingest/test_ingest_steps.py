@@ -252,7 +252,8 @@ def test_a_killed_run_leaves_the_old_version_or_the_new_one(scenes: Project, tmp
 
 
 @pytest.mark.slow
-def test_processes_threads_and_none_give_the_same_version(project: Project, tmp_path: Path) -> None:
+def test_processes_threads_and_none_give_the_same_version(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.workers._MANY_FILES", 3)
     for seed in range(6):
         write_raster(project.folder / f"s{seed}.tif", pixels(seed))
     project.recipe({"scenes": RASTERS | {"datetime": DAY, "cog": {"compress": "zstd"}}})

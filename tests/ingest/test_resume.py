@@ -1,4 +1,4 @@
-"""A run that dies is taken over by the next: nothing that was stored and proven is done again, and nothing is believed."""
+"""A run that dies is taken over by the next: what was stored and proven is not done again, and nothing is believed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def counted(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Counts:
     return counts
 
 
-class Died(Exception):  # noqa: N818 - it is no error of ours
+class Died(Exception):
     """What a test ends a run with."""
 
 
