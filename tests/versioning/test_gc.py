@@ -537,8 +537,8 @@ def test_a_sweep_that_takes_long_ends_and_begins_anew(catalog, monkeypatch):
     for number in range(5):
         catalog.objects.put_bytes(b"orphan %d" % number)
     gc(catalog.store)
-    monkeypatch.setattr("versioning.gc._Watch", SlowWatch)
-    monkeypatch.setattr("versioning.gc._BATCH", 1)
+    monkeypatch.setattr("versioning.sweep._Watch", SlowWatch)
+    monkeypatch.setattr("versioning.sweep._BATCH", 1)
     report = gc(catalog.store)
     assert (report.deleted.files, report.spared) == (5, 0)
     sweeps = [entry.path for entry in catalog.store.list("gc") if entry.path.endswith(".json")]
@@ -554,7 +554,7 @@ def test_a_sweep_that_was_held_up_deletes_nothing_more(catalog, monkeypatch):
         looks = 1
         late = 46 * 60.0
 
-    monkeypatch.setattr("versioning.gc._Watch", Held)
+    monkeypatch.setattr("versioning.sweep._Watch", Held)
     with pytest.raises(StorageUnavailable, match="held up"):
         gc(catalog.store)
     assert len(paths_of(catalog.store)) == 1
@@ -565,7 +565,7 @@ def test_a_sweep_that_was_held_up_deletes_nothing_more(catalog, monkeypatch):
 def test_what_was_looked_at_too_long_ago_is_spared(catalog, monkeypatch):
     catalog.objects.put_bytes(b"an orphan")
     gc(catalog.store)
-    monkeypatch.setattr("versioning.gc._FRESH", -1.0)
+    monkeypatch.setattr("versioning.sweep._FRESH", -1.0)
     report = gc(catalog.store)
     assert (report.deleted.files, report.spared, len(paths_of(catalog.store))) == (0, 1, 1)
 
