@@ -11,7 +11,8 @@ A SQLite file in the user's cache folder, which can be deleted at any time. When
   of up to 10 ms, HFS+ of 1 s, FAT of 2 s.
 - The reading did not begin in the future: where the clock was set back, times that were seen come again.
 
-So a clock that is wrong makes files count as too new, and costs time.
+So a clock that is wrong makes files count as too new, and costs time. What no state shows is a program that goes on
+writing through a memory map: the system stamps such a file now and then only. Git does not see it either.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from versioning.version import Version
 
 __all__ = ["ParentMember", "Parents"]
 
+_CHUNKS = 4  # of whose items the JSON is at hand: a plan asks for items in their order
 _PARSED = 256  # items that are kept parsed: 20,000 of them take 150 MB
 
 
@@ -26,7 +27,7 @@ class Parents:
         self._version = version
         self._at: dict[str, tuple[int, int]] = {}
         self._chunks: list[Chunk] = list(version.chunks) if version else []
-        self._texts: dict[int, Any] = {}
+        self._texts: LRUCache[int, Any] = LRUCache(_CHUNKS)
         self._parsed: LRUCache[str, dict[str, Any]] = LRUCache(_PARSED)
         self.digests: dict[str, bytes] = {}
         for number, chunk in enumerate(self._chunks):
@@ -40,9 +41,10 @@ class Parents:
         found = self._parsed.get(item_id)
         if found is None and item_id in self._at:
             number, at = self._at[item_id]
-            if number not in self._texts:
-                self._texts[number] = self._table(self._chunks[number], ["item"]).column("item")
-            found = self._parsed[item_id] = parse(self._texts[number][at].as_py().encode())
+            texts = self._texts.get(number)
+            if texts is None:
+                texts = self._texts[number] = self._table(self._chunks[number], ["item"]).column("item")
+            found = self._parsed[item_id] = parse(texts[at].as_py().encode())
         return found
 
     def items(self) -> Iterator[dict[str, Any]]:

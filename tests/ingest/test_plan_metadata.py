@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 import yaml
 from ingest_samples import LABELS, RASTERS, Project, features, pixels, write_geojson, write_raster
 
+from ingest.cache import DigestCache
+from ingest.plan import compare_with
+from ingest.publish import commit_staged
 from versioning.catalog import Catalog
 from versioning.errors import InvalidInput
 
@@ -138,6 +142,7 @@ def named(project: Project) -> tuple[bool, list[str]]:
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_change_of_the_recipe_is_in_the_plan(full: Project, name: str) -> None:
     change, expected = CHANGES[name]
+    assert named(full) == (False, [])  # which is remembered from here on, item by item
     rewrite(full, change)
     objects = full.objects()
     changes, found = named(full)
@@ -148,6 +153,35 @@ def test_each_change_of_the_recipe_is_in_the_plan(full: Project, name: str) -> N
     assert full.objects() == objects
     assert named(full) == (False, [])
     assert full.ingest(workers=1) is None
+
+
+@pytest.mark.parametrize("name", ["datetime", "title", "license", "crs", "label-classes", "no-band-names"])
+def test_a_plan_against_what_was_just_made_is_a_fresh_plan(full: Project, name: str, tmp_path: Path) -> None:
+    rewrite(full, CHANGES[name][0])
+    write_raster(full.folder / "scenes" / "s1_red.tif", pixels(9))
+    (full.folder / "notes.txt").write_text("other")
+    run = full.run(workers=1)
+    plan = run.plan()
+    run.convert()
+    run.check()
+    staged = run.staged()
+    assert staged is not None
+    run.verify()
+    version = commit_staged(full.catalog, staged, message="m", author="a").version
+    again = compare_with(run.recipe, plan, version, cache=DigestCache())
+    assert not again.changes
+    shutil.rmtree(tmp_path / "cache")
+    assert again.to_dict() == full.run().plan().to_dict()
+
+
+def test_what_a_plan_knows_of_the_parent_is_read_when_somebody_looks(full: Project) -> None:
+    full.run().plan()
+    (item,) = (each for each in full.run().plan().items if each.source.id == "s1")
+    there = item.assets["red"].parent
+    stored = full.catalog.resolve("fields").item("s1")
+    assert there == stored["assets"]["red"]
+    assert pickle.loads(pickle.dumps(there)) == stored["assets"]["red"]
+    assert (item.parent, item.geometry) == (stored, stored["geometry"])
 
 
 @pytest.mark.parametrize("name", SAME)
