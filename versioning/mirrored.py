@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from threading import RLock
-from typing import IO, NoReturn, TypeVar
+from typing import IO, TypeVar
 
 import orjson
 from cachetools import LRUCache
@@ -26,6 +26,7 @@ from versioning.mirrors import (
     read_proven_file,
 )
 from versioning.numbered import NumberedLog
+from versioning.read_only import Gone, ReadOnly
 from versioning.records import SettingsRecord, record_digest
 from versioning.store import Entry, Store, open_store
 from versioning.verify_records import read_record
@@ -56,7 +57,7 @@ def open_mirrored(where: str | Store, mirrors: Sequence[str | Store] = ()) -> Mi
     except NotFound:
         if not places or not isinstance(where, str):
             raise
-        primary = _Gone(where)
+        primary = Gone(where)
     return MirroredStore(primary, places)
 
 
@@ -65,7 +66,7 @@ def primary_of(store: Store) -> Store:
     return store.primary if isinstance(store, MirroredStore) else store
 
 
-class MirroredStore:
+class MirroredStore(ReadOnly):
     """A :class:`versioning.store.Store` over a catalog's own store and its mirrors. Its writing verbs are Forbidden.
 
     Without mirrors it does what the catalog's own store does. With mirrors the bytes of objects are proven before the
@@ -344,30 +345,6 @@ class MirroredStore:
         except StacpinError:
             return []  # who reads the settings themselves hears why
 
-    # -- writing: not here
-
-    def _refuse(self) -> NoReturn:
-        raise Forbidden(
-            f"{self.url} was opened with its mirrors, for reading.",
-            hint="Open the catalog itself to write to it.",
-            kind="read-only",
-        )
-
-    def put_new(self, path: str, data: bytes) -> bool:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
-    def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
-    def put_record(self, path: str, data: bytes) -> bool:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
-    def replace(self, path: str, data: bytes) -> None:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
-    def delete(self, paths: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
 
 class _Held(LRUCache[str, IO[bytes]]):
     """Proven temporary files; one that gives way is closed."""
@@ -381,22 +358,6 @@ class _Held(LRUCache[str, IO[bytes]]):
         """Close all."""
         for file in self.values():
             file.close()
-
-
-class _Gone:
-    """The store of a local folder that is not there, as when a disk is not mounted: it does not answer."""
-
-    local_root = None
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def _fail(self, *_: object, **__: object) -> NoReturn:
-        raise StorageUnavailable(f"{self.url} does not exist.", hint="Mount it, or name another path.")
-
-    get = get_range = stream = size = put_new = put_stream = put_record = replace = delete = now = list = folders = (
-        _fail
-    )
 
 
 def _begun(entries: Iterator[Entry]) -> Iterator[Entry]:

@@ -1,0 +1,62 @@
+"""Stores that are never written to: what was opened with mirrors, and a folder that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from versioning.errors import Forbidden, StorageUnavailable
+
+__all__ = ["Gone", "ReadOnly"]
+
+
+class ReadOnly:
+    """The writing verbs of a :class:`versioning.store.Store`: all of them Forbidden."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        raise NotImplementedError
+
+    def _refuse(self) -> NoReturn:
+        raise Forbidden(
+            f"{self.url} was opened with its mirrors, for reading.",
+            hint="Open the catalog itself to write to it.",
+            kind="read-only",
+        )
+
+    def put_new(self, path: str, data: bytes) -> bool:  # noqa: ARG002 - the protocol's
+        """Forbidden."""
+        self._refuse()
+
+    def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:  # noqa: ARG002 - the protocol's
+        """Forbidden."""
+        self._refuse()
+
+    def put_record(self, path: str, data: bytes) -> bool:  # noqa: ARG002 - the protocol's
+        """Forbidden."""
+        self._refuse()
+
+    def replace(self, path: str, data: bytes) -> None:  # noqa: ARG002 - the protocol's
+        """Forbidden."""
+        self._refuse()
+
+    def delete(self, paths: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's
+        """Forbidden."""
+        self._refuse()
+
+
+class Gone:
+    """The store of a local folder that is not there, as when a disk is not mounted: it does not answer."""
+
+    local_root = None
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def _fail(self, *_: object, **__: object) -> NoReturn:
+        raise StorageUnavailable(f"{self.url} does not exist.", hint="Mount it, or name another path.")
+
+    get = get_range = stream = size = put_new = put_stream = put_record = replace = delete = now = list = folders = (
+        _fail
+    )
