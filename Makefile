@@ -1,7 +1,7 @@
 # The two commands: make demo, make test. The rest is for those who work on stacpin: see CONTRIBUTING.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint format browser bench bench-store clean
+.PHONY: help setup demo test test-long test-quick lint format browser bench bench-store clean
 
 SERVE ?= 1
 PYTEST_WORKERS ?= auto
@@ -25,6 +25,9 @@ test: setup ## all tests, with the coverage of the version store
 	$(BIN)/coverage erase
 	sh tools/with_node.sh $(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --cov --cov-branch --cov-report=
 	$(BIN)/coverage report --include='versioning/*' --fail-under=95
+
+test-long: setup ## an hour of the store's state machine and kills at every step (STACPIN_LONG_MINUTES, STACPIN_LONG_SEED)
+	$(BIN)/python tools/test_long.py
 
 test-quick: setup ## all tests but those of servers and browsers
 	sh tools/with_node.sh $(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not slow"

@@ -116,6 +116,7 @@ def main() -> int:
             return 1 if found["failure"] else 0
         folder = ROOT / ".test-long"
         folder.mkdir(exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
         kills = None if asked.no_kills else run_kills(folder / f"{name}-kills.ndjson")
         runs = run_until(start + 60 * asked.minutes, asked.seed, asked.workers, where)

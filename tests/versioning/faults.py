@@ -243,13 +243,16 @@ class Disk(Wrapped):
         """Let time pass by the store's own clock."""
         self.aged += by
 
-    def power_cut(self, seed: int) -> dict[str, str]:
-        """Tear what was not durable; returns what became of it: path -> ``missing``, ``empty`` or ``short``."""
+    def power_cut(self, seed: int, prefix: str = "") -> dict[str, str]:
+        """Tear what was not durable; returns what became of it: path -> ``missing``, ``empty`` or ``short``.
+
+        Only what lies below ``prefix``; everything else has had luck.
+        """
         chance = random.Random(seed)
         torn: dict[str, str] = {}
         for path in self._unsynced:
             fate = chance.choice(["whole", "missing", "empty", "short"])
-            if fate == "whole":
+            if fate == "whole" or not path.startswith(prefix):
                 continue
             with suppress(NotFound):
                 data = self.inner.get(path)

@@ -13,10 +13,11 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
+from importlib import import_module
 from typing import Any, TypeVar
 
-import pandas as pd  # noqa: F401 - pyarrow imports it when it first makes Python objects: 0.5 s in every fork
 from kill_acts import ACTS
 from version_helpers import Wrapped, small_chunks
 
@@ -112,25 +113,37 @@ def work(order: dict[str, Any]) -> dict[str, Any]:
         act = ACTS[order["act"]]
         steps.watch_disk()
         said = act(lambda store: Kills(store, steps), **order["where"])
-    return {"steps": steps.count, "done": dict(steps.done), "said": said}
+    return {"steps": steps.count, "done": dict(steps.done), "said": said, "modules": sorted(sys.modules)}
+
+
+def answer_of(order: dict[str, Any]) -> dict[str, Any]:
+    """What a fork says, or that it was killed."""
+    here, there = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            answer = work(order)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test must hear of it
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        os.write(there, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(there)
+    with os.fdopen(here, "rb") as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return {"killed": os.WTERMSIG(status)} if os.WIFSIGNALED(status) else json.loads(told)
 
 
 def main() -> None:
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                answer = work(json.loads(line))
-                os.write(1, json.dumps(answer).encode() + b"\n")
-                status = 0
-            except Exception as error:  # noqa: BLE001 - whatever it is, the test must hear of it
-                os.write(1, json.dumps({"error": f"{type(error).__name__}: {error}"}).encode() + b"\n")
-            finally:
-                os._exit(status)
-        _, status = os.waitpid(child, 0)
-        if os.WIFSIGNALED(status):
-            os.write(1, json.dumps({"killed": os.WTERMSIG(status)}).encode() + b"\n")
+        answer = answer_of(json.loads(line))
+        for name in answer.pop("modules", ()):
+            # What a fork has imported is imported here, so that the next one need not.
+            if name not in sys.modules and name != "__main__":
+                with suppress(ImportError):
+                    import_module(name)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

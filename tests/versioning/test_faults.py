@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import cache
@@ -164,7 +165,11 @@ def unheard(way: Faulty) -> bool:
     return all(kind in {"delay", "pause"} or (kind, verb) in quiet for kind, verb in way.injected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# In the short profile without those that differ in the error only, or need a rival to matter.
+TRIED = KINDS if os.environ.get("STACPIN_LONG") == "1" else ("before", "after", "taken", "cut", "late", "crash-after")
+
+
+@pytest.mark.parametrize("kind", TRIED)
 @pytest.mark.parametrize("name", ACTS)
 def test_every_call_fails_in_every_way(name: str, kind: Kind):
     """After each fault: the old state or the new one, whole. Then the same again works, and is done once."""
@@ -220,6 +225,22 @@ def test_a_write_that_lands_when_its_number_is_taken_changes_nothing():
         way.land()
         assert {entry.path: disk.get(entry.path) for entry in disk.list("")} == before
         assert verify_chain(Catalog.open(disk).dataset("ds")).ok
+
+
+@pytest.mark.xfail(reason="ManifestFiles.put believes a name that is there, whatever its bytes are", strict=True)
+def test_what_a_power_cut_tears_is_written_again():
+    """The same commit, tried again after a power cut that left files of it empty or short, makes a whole version."""
+    with small_chunks():
+        for nth in range(1, 5):
+            for seed in range(4):
+                disk = begun()
+                way = Faulty(disk, nth_call(Fault("crash-after", nth, writes=True)))
+                with pytest.raises(StorageUnavailable):
+                    save(Catalog.open(way).dataset("ds"), {"i030": 1, "i110": 1, "x0": 1})
+                disk.power_cut(seed)
+                result = save(Catalog.open(disk).dataset("ds"), {"i030": 1, "i110": 1, "x0": 1})
+                report = verify_version(Catalog.open(disk).dataset("ds"), result.version, objects=False)
+                assert report.ok, report.problems
 
 
 def test_many_faults_at_once_make_no_version_twice():
