@@ -95,6 +95,8 @@ class Catalog:
         try:
             data = store.get(_MARK)
         except NotFound as error:
+            if error.kind == "no-such-bucket":
+                raise
             raise NotFound(
                 f"{store.url} is not a stacpin catalog: it has no {_MARK}.",
                 hint=f"Make one there: stacpin init {store.url}",

@@ -24,6 +24,8 @@ __all__ = ["Layered", "write_deltas"]
 
 # A reader of one chunk fetches whole delta files: this many rows are some 10 MB.
 _MOST_ROWS = 16_384
+# What a file takes without its rows. It is no reason to leave one alone: a hundred tiny files are worse than one.
+_EMPTY = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,11 @@ def _taken(pieces: Sequence[Layered]) -> list[int]:
     while True:
         tops = Counter(piece.under[-1 - count] for piece, count in zip(pieces, taken, strict=True)
                        if len(piece.under) - count > 1)  # fmt: skip
-        fitting = [
-            ref
-            for ref, times in tops.items()
-            if times == len(serves[ref]) and ref.size <= sum(written[index] for index in serves[ref])
-        ]
+        fitting: list[FileRef] = []
+        for ref, times in tops.items():
+            there = sum(written[index] for index in serves[ref]) if times == len(serves[ref]) else 0.0
+            if there and ref.size - _EMPTY <= there:
+                fitting.append(ref)
         if not fitting:
             return taken
         smallest = min(fitting, key=lambda ref: (ref.size, ref.sha256))

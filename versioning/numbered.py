@@ -83,8 +83,10 @@ class NumberedLog:
         Integrity
             If there are later entries and the next one is missing.
         """
-        later = [entry.path for entry in self._store.list(self._folder, after=self.path(head + 1))]
-        later = [path for path in later if _ENTRY.fullmatch(path.rsplit("/", 1)[-1])]
+        first = self.path(head + 1)
+        listed = (entry.path for entry in self._store.list(self._folder, after=first))
+        # Not every server that speaks S3 begins where it is told to.
+        later = [path for path in listed if path > first and _ENTRY.fullmatch(path.rsplit("/", 1)[-1])]
         # Another writer may have gone on since the head was found; then the next entry is there.
         if later and self._store.size(self.path(head + 1)) is None:
             raise Integrity(

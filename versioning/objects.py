@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from versioning.digests import multihash, sha256
-from versioning.errors import Integrity, InvalidInput, NotFound
+from versioning.errors import Integrity, InvalidInput, NotFound, StorageUnavailable
 from versioning.manifests import FileRef
 from versioning.rows import object_path
 from versioning.store import Store
@@ -150,6 +150,12 @@ class ManifestFiles:
             data = self._store.get_range(path, start, ref.size - start)
         except NotFound as error:
             raise Integrity(f"{path} is missing.", hint="Restore it from a mirror.", kind="missing") from error
+        except StorageUnavailable as error:
+            # Stores say in many ways that a range begins after the end.
+            stored = self._store.size(path)
+            if stored is not None and stored != ref.size:
+                raise _wrong_size(path, stored, ref.size) from error
+            raise
         if len(data) != ref.size - start:
             raise _wrong_size(path, start + len(data), ref.size)
         return data

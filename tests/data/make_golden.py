@@ -248,6 +248,22 @@ def expectations(catalog: Catalog) -> dict[str, Any]:
     return found
 
 
+def make_changes(where: str) -> Catalog:
+    """The second golden catalog: small commits one after the other, which leave delta files and files of changes."""
+    catalog = Catalog.create(where, title="Golden changes", clock=Clock())
+    dataset = catalog.dataset("stream")
+    refs = [catalog.objects.put_bytes(b"image", ".tif")]
+    names = ids()
+    commit(dataset, items=[item(name, refs, 0) for name in names], message="all", author=AUTHOR)
+    for number in range(1, 10):
+        # The first chunk keeps its end; rows come and go in the second.
+        some = names[number * 20 : number * 20 + 3] if number % 2 else [names[256 + number]]
+        gone = [] if number % 2 else [names[270 + number]]
+        changed = [item(name, refs, number) for name in some]
+        commit(dataset, items=changed, remove=gone, message=f"few {number}", author=AUTHOR)
+    return catalog
+
+
 if __name__ == "__main__":
     made = build(Path(sys.argv[1]))
     Path(sys.argv[1]).with_suffix(".expected.json").write_text(json.dumps(expectations(made), indent=2) + "\n")

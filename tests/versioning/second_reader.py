@@ -103,16 +103,27 @@ class SecondReader:
             assert record["previous"] is None
         return record
 
+    def chunks(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """The list of chunks, with the files of changes after it."""
+        chunks: list[dict[str, Any]] = []
+        for ref in record["snapshot"]:
+            path = self.folder / "snapshots" / f"{ref['sha256']}.parquet"
+            rows = self._named_by_hash(path, ref["size"]).to_pylist()
+            if ref.get("changes"):
+                for row in rows:
+                    chunks = [
+                        each
+                        for each in chunks
+                        if each["last_id"] < row["first_id"] or each["first_id"] > row["last_id"]
+                    ]
+                rows = [row for row in rows if row["rows"]]
+            chunks = sorted([*chunks, *rows], key=lambda row: row["first_id"])
+        return chunks
+
     def items(self, number: int) -> dict[str, dict[str, Any]]:
         """The items of a version, once every digest above them has been computed again from their JSON."""
         record = self.record(number)
-        chunks = [
-            row
-            for ref in record["snapshot"]
-            for row in self._named_by_hash(
-                self.folder / "snapshots" / f"{ref['sha256']}.parquet", ref["size"]
-            ).to_pylist()
-        ]
+        chunks = self.chunks(record)
         texts: dict[str, str] = {}
         for chunk in chunks:
             merged: dict[str, str] = {}

@@ -160,6 +160,23 @@ def test_the_golden_names(golden: Catalog):
         golden.resolve("tiles@v1")
 
 
+def test_the_golden_changes():
+    """Delta files and files of changes as the first release wrote them, by both readers."""
+    root = DATA / "catalog-v1-changes"
+    dataset = Catalog.open(str(root), clock=Clock("2027-01-01T00:00:00+00:00")).dataset("stream")
+    expected = json.loads((DATA / "catalog-v1-changes.expected.json").read_bytes())
+    assert [dataset.record(number).digest for number in range(1, dataset.head() + 1)] == expected["digests"]
+    last = dataset.version(dataset.head())
+    assert any(entry.changes for entry in last.record.snapshot)
+    assert max(len(chunk.files) for chunk in last.chunks) > 2
+    for number, count in enumerate(expected["items"], start=1):
+        version = dataset.version(number)
+        assert verify_version(dataset, version).problems == []
+        found = second.SecondReader(root, "stream").items(number)
+        assert {row.id: row.parse() for row in version.rows()} == found
+        assert len(found) == count
+
+
 def test_the_golden_deltas(golden: Catalog):
     deltas = golden.dataset("deltas")
     content = [values_of(deltas.version(number)) for number in range(1, 6)]
