@@ -84,7 +84,7 @@ class StagedRun:
     items, remove
         Items to write (stored form) and ids to take out.
     plan
-        What was planned; not read back.
+        What was planned, as JSON for people and programs; not read back.
     proven
         Paths of the objects that this run has proven. It is never stored: what was whole when it was staged may be
         damaged when it is committed.
@@ -101,7 +101,7 @@ class StagedRun:
     checks: list[dict[str, Any]]
     recipe: dict[str, Any]
     software: dict[str, str]
-    plan: dict[str, Any] = field(default_factory=dict, compare=False)
+    plan: bytes = field(default=b"{}", compare=False)
     proven: set[str] = field(default_factory=set, compare=False)
 
     @property
@@ -120,8 +120,7 @@ def write_staged(catalog: Catalog, run: StagedRun) -> None:
     folder = f"staging/{run.id}"
     lines = run.items.lines if isinstance(run.items, ItemLines) else [canonical(item) for item in run.items]
     catalog.store.put_new(f"{folder}/items.ndjson", b"\n".join(lines))
-    # By json, not canonical(): nothing hashes it, and the paths in it may be no UTF-8.
-    catalog.store.put_new(f"{folder}/plan.json", json.dumps(run.plan).encode())
+    catalog.store.put_new(f"{folder}/plan.json", run.plan)
     rest = {name: getattr(run, name) for name in StagedRun.__slots__ if name not in _NOT_WRITTEN}
     catalog.store.put_record(f"{folder}/staged.json", canonical({**rest, "count": len(lines)}))
 

@@ -137,6 +137,16 @@ def test_staged_items_are_invisible_until_they_are_committed(scenes: Project) ->
     assert list(find_staged(scenes.catalog)) == []
 
 
+def test_the_plan_lies_beside_what_is_staged(scenes: Project) -> None:
+    scenes.must_ingest()
+    write_raster(scenes.folder / "c.tif", pixels(8))
+    run, staged = scenes.stage()
+    plan = json.loads(scenes.catalog.store.get(f"staging/{staged.id}/plan.json"))
+    whole = run._planned().to_dict()
+    assert plan == whole | {"items": [item for item in whole["items"] if item["state"] != "unchanged"]}
+    assert (plan["new"], plan["unchanged"], [item["id"] for item in plan["items"]]) == (1, 2, ["c"])
+
+
 def test_a_second_commit_of_a_run_makes_no_version(scenes: Project) -> None:
     _, staged = scenes.stage()
     assert commit_staged(scenes.catalog, staged, message="m", author="a").created
