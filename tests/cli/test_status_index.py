@@ -19,6 +19,7 @@ from rasterio import Affine
 
 from versioning.catalog import Catalog
 from versioning.commit import commit
+from versioning.records import ExpiryRecord
 
 GRAIN = 0.03  # seconds; what the kernel's clock really has is 4 to 10 ms
 RECIPE = """dataset: tiles
@@ -201,6 +202,15 @@ def test_each_change_of_the_catalog_is_seen(place: Place, name: str) -> None:
     change(place)
     assert not place.quick()
     assert counts in place.status().out
+
+
+def test_an_expired_version_is_no_answer(place: Place) -> None:
+    assert place.quick()
+    record = ExpiryRecord(number=1, why="old", author="a", time="2026-01-01T00:00:00.000000Z", nonce="0")
+    place.catalog.store.put_record("datasets/tiles/expired/00000001.json", record.encode())
+    ran = place.status()
+    assert ran.code == 40
+    assert "expired" in ran.err
 
 
 def test_another_catalog_and_another_dataset_are_other_questions(place: Place, tmp_path: Path) -> None:
