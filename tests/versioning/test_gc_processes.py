@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_writers_and_collectors_in_processes(folder):
-    seconds = 60.0 if LONG else 5.0
+    seconds = 60.0 if LONG else 4.0
     works = [
         SPAWN.Process(target=_write, args=(str(folder), "one", seconds)),
         SPAWN.Process(target=_write, args=(str(folder), "two", seconds)),

@@ -55,8 +55,10 @@ def _only(error: StacpinError, kind: str) -> bool:
     return False
 
 
-def settle(store: Store) -> None:
+def settle(store: Store, nth: int = 0) -> None:
     """Whatever happened: all versions verify, again after gc has gone on, and nothing unneeded is left."""
+    if nth % 4 and not LONG:
+        return
     check_all(store)
     gc(store, ahead=timedelta(hours=2))
     gc(store, ahead=timedelta(hours=2))
@@ -113,7 +115,7 @@ def test_a_commit_at_every_call_of_gc(monkeypatch):
             store = condemned()
             _commit_while_gc_stands_still(store, nth, monkeypatch)
         assert check_all(store) == 3
-        settle(store)
+        settle(store, nth)
     assert waited > 3
 
 
@@ -154,7 +156,7 @@ def test_gc_at_every_call_of_a_commit():
         outcomes.append(bring_back(Called(store, At(nth, lambda: _ran(gc(store))))))  # noqa: B023 - called at once
         settle(store)
         assert outcomes[-1] or bring_back(store)
-        settle(store)
+        settle(store, nth)
     assert True in outcomes
 
 
@@ -162,7 +164,7 @@ def test_gc_at_every_two_calls_of_a_commit():
     """The second run may delete what the first condemned while the commit ran: its own new files, too."""
     calls = calls_of(bring_back)
     pairs = [(first, second) for first in range(1, calls + 1) for second in range(first + 1, calls + 8)]
-    for first, second in pairs if LONG else pairs[::19]:
+    for first, second in pairs if LONG else pairs[::29]:
         store = condemned()
         seen = 0
 
@@ -220,6 +222,23 @@ def bring_back_slowly(store: Store) -> None:
         bring_back(store)
     finally:
         time.sleep = real
+
+
+def test_a_version_that_appears_when_the_sweep_has_begun_is_marked(monkeypatch):
+    """As of a commit that was frozen after its last look: it wrote nothing again, and only its record shows it."""
+    monkeypatch.setattr("versioning.commit.spare", lambda *_: None)
+    store = condemned()
+
+    class Appears(Called):
+        def put_record(self, path: str, data: bytes) -> bool:
+            done = self.inner.put_record(path, data)
+            if path == "gc/00000002.json":
+                assert bring_back(store)
+            return done
+
+    run_gc(Appears(store))
+    assert check_all(store) == 3
+    settle(store)
 
 
 def test_two_collectors_at_every_call():
