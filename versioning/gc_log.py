@@ -29,6 +29,7 @@ from versioning.digests import sha256
 from versioning.errors import Integrity, NotFound
 from versioning.manifests import encode_table
 from versioning.numbered import NumberedLog
+from versioning.parquet_guard import check_parquet
 from versioning.records import CondemnedRecord, ListFile, SweepRecord, SweptRecord
 from versioning.store import Entry, Store
 
@@ -219,6 +220,7 @@ def _decode_list(store: Store, path: str, record: CondemnedRecord) -> pa.Table:
         raise Integrity(f"{path} is missing.", hint=again, kind="missing") from error
     if sha256(data).hex() != record.file.sha256:
         raise Integrity(f"{path} is altered: its bytes do not hash to its name.", hint=again, kind="altered")
+    check_parquet(data, where=path)
     try:
         return pq.ParquetFile(io.BytesIO(data)).read().select(_LIST_SCHEMA.names).cast(_LIST_SCHEMA)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
