@@ -250,11 +250,12 @@ class Run:
         }
 
     def _keep_journal(self, *, free: bool) -> None:
-        """Make the journal durable, and then free the runs that it took over from; or free this one too."""
+        """Make the journal durable, and then free the runs that it took over from; ``free`` frees this one instead."""
         journal = self._journal
         if journal is None:
             return
-        journal.flush()
+        if not free:
+            journal.flush()
         self._work.others.supersede(self.catalog, self.id)
         if free and journal.begun:
             mark_discarded(self.catalog, self.id, why="it changed nothing")

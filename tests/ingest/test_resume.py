@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ingest_samples import LABELS, RASTERS, Project, pixels, write_cog, write_geojson, write_raster
+from ingest_samples import LABELS, RASTERS, Project, features, pixels, write_cog, write_geojson, write_raster
 
 import ingest.unfinished
 import ingest.workers
@@ -192,6 +192,25 @@ def test_a_discarded_run_gives_nothing(tiles: Project) -> None:
     run = tiles.run()
     finish(run)
     assert run.resumed == 0
+
+
+def test_labels_that_were_exported_again_leave_nothing_behind(tiles: Project) -> None:
+    tiles.must_ingest()
+    before = {entry.path for entry in tiles.catalog.store.list("")}
+    rows = features()
+    rows[0]["geometry"]["coordinates"][0][1][0] += 0.6e-7
+    write_geojson(tiles.folder / "labels.geojson", rows)
+    run = tiles.run()
+    assert finish_nothing(run)
+    assert run.summary()["files"] == 1  # they were made, to see whether they are the parent's
+    assert {entry.path for entry in tiles.catalog.store.list("")} == before
+
+
+def finish_nothing(run: Run) -> bool:
+    run.plan()
+    run.convert()
+    run.check()
+    return run.staged() is None
 
 
 # --- what is believed
