@@ -98,16 +98,13 @@ class Bench:
             with self.fresh() as folder:
                 before = latest(folder).number
                 commit_to(folder, changed(numbers(self.count, self.count // share, clustered=clustered), 1))
-                times, found = [], 0
-                for _ in range(3):
-                    dataset = Catalog.open(str(folder)).dataset(DATASET)
-                    gc.collect()
-                    begin = time.perf_counter()
-                    diff = diff_versions(dataset.version(before), dataset.latest())
-                    times.append(time.perf_counter() - begin)
-                    found = len(diff.changed)
-                    del diff
-            yield f"diff, {name}", f"{min(times):.3f} s (median {median(times):.3f}), {found:,} items"
+
+                def diff(after: Version, before: int = before, folder: Path = folder) -> int:
+                    old = Catalog.open(str(folder)).dataset(DATASET).version(before)
+                    return len(diff_versions(old, after).changed)
+
+                wall, cpu, found = best(folder, diff)
+            yield f"diff, {name}", f"{wall:.3f} s, CPU {cpu:.3f} s, {found:,} items"
 
     def opens(self) -> Iterator[tuple[str, str]]:
         """Open a pin and fetch one item: 200 times on the local disk; and what it asks of a remote store."""
@@ -138,8 +135,8 @@ class Bench:
             return sum(1 for _ in version.assets())
 
         for name, run in (("Arrow", arrow), ("Python objects", objects)):
-            seconds = best(self._base, run)
-            yield f"asset set as {name}", f"{self.count / seconds:,.0f} items/s"
+            wall, cpu, _ = best(self._base, run)
+            yield f"asset set as {name}", f"{self.count / wall:,.0f} items/s ({wall:.2f} s, CPU {cpu:.2f} s)"
 
     def scans(self) -> Iterator[tuple[str, str]]:
         """Everything, all columns: without delta files, and after eight scattered commits."""
@@ -157,9 +154,10 @@ class Bench:
                 commit_to(folder, changed(picked, state))
             deltas = best(folder, scan), best(folder, rows)
         for name, without, having in zip(("Arrow", "rows"), plain, deltas, strict=True):
+            said = f"{without[0]:.2f} s, CPU {without[1]:.2f} s; then {having[0]:.2f} s, CPU {having[1]:.2f} s"
             yield (
                 f"full scan as {name}, eight scattered commits later",
-                f"{having / without:.2f} times as long ({without:.2f} s, {having:.2f} s)",
+                f"{having[0] / without[0]:.2f} times as long ({said})",
             )
 
     def appends(self) -> Iterator[tuple[str, str]]:
@@ -219,16 +217,16 @@ def scattered(count: int) -> Iterator[int]:
     return numbers(count, min(1000, count // 2), clustered=False)
 
 
-def best(folder: Path, run: Callable[[Version], int], repeat: int = 3) -> float:
-    """The shortest time of some runs, each with the catalog newly opened."""
-    times = []
+def best(folder: Path, run: Callable[[Version], int], repeat: int = 3) -> tuple[float, float, int]:
+    """The shortest wall time and CPU time of some runs, each with the catalog newly opened; and what it gave."""
+    times, found = [], 0
     for _ in range(repeat):
         version = latest(folder)
         gc.collect()
-        begin = time.perf_counter()
-        run(version)
-        times.append(time.perf_counter() - begin)
-    return min(times)
+        begin, cpu = time.perf_counter(), time.process_time()
+        found = run(version)
+        times.append((time.perf_counter() - begin, time.process_time() - cpu))
+    return min(wall for wall, _ in times), min(cpu for _, cpu in times), found
 
 
 def commit_to(folder: Path, items: list[dict[str, Any]]) -> Cost:
