@@ -23,8 +23,8 @@ class Task:
         Which asset it is for.
     asset
         What was planned for it.
-    folder
-        Where it may make an empty folder of its own to write to.
+    scratch, number
+        Where it may make a folder of its own to write to, and that folder's name.
     parent
         The parent version's file: what is described again, or from which label features within the precision keep their
         coordinates.
@@ -35,9 +35,15 @@ class Task:
     item: str
     key: str
     asset: PlannedAsset
-    folder: Path
+    scratch: Path
+    number: int
     parent: Path | None = None
     again: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Its own folder, which it has to make."""
+        return self.scratch / str(self.number)
 
     @property
     def layer(self) -> Layer:

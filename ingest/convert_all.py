@@ -46,7 +46,7 @@ class Converted:
     items
         The canonical JSON of each item that may differ from the parent's, by id.
     stored
-        The objects that were stored for them, proven; by their paths.
+        The objects that were stored for them, proven: their paths, and their sizes in bytes.
     files, resumed, kept
         How many files were to be made; of these, how many other runs had proven; how many kept their own bytes.
     others
@@ -54,7 +54,7 @@ class Converted:
     """
 
     items: dict[str, bytes] = field(default_factory=dict)
-    stored: dict[str, ObjectRef] = field(default_factory=dict)
+    stored: dict[str, int] = field(default_factory=dict)
     files: int = 0
     resumed: int = 0
     kept: int = 0
@@ -86,7 +86,7 @@ def convert_all(
             work.run(executor, workers)
         except BaseException as error:
             with suppress(StacpinError):  # what stopped the run comes first
-                journal.fail(error)
+                journal.fail(error, work.made.stored)
             raise
         return work.made
 
@@ -114,7 +114,7 @@ class _Work:
         self.on_event = on_event
         self.made = Converted()
         self._planned = {item.source.id: item for item in plan.items}
-        self._keys: dict[tuple[str, str], str] = {}
+        self._recipe = recipe.digest  # 90 µs each time
         self._left: Counter[str] = Counter()
         self._parts: dict[str, dict[str, AssetPart]] = {}
         self._refused: dict[str, Refusal] = {}
@@ -155,8 +155,8 @@ class _Work:
             for key, planned in item.assets.items():
                 number += 1
                 # A plain dict: what the plan has reads the parent version when it is looked at, here and not elsewhere.
-                asset = replace(planned, parent=None if planned.parent is None else dict(planned.parent))
-                task = Task(item.source.id, key, asset, self.scratch / str(number))
+                asset = planned if planned.parent is None else replace(planned, parent=dict(planned.parent))
+                task = Task(item.source.id, key, asset, self.scratch, number)
                 if asset.parent is not None and (asset.action == "reuse" or task.layer.kind == "labels"):
                     # Another PROJ may move coordinates; the same sources and parameters keep the parent's.
                     task = replace(task, parent=self._parent_file(task, number), again=asset.action == "reuse")
@@ -181,15 +181,14 @@ class _Work:
         worth = [task for task in tasks if not task.again]
         if not worth:
             return tasks
-        recipe = self.recipe.digest  # 90 µs each time
-        self._keys = {(task.item, task.key): task_key(task, recipe) for task in worth}
-        others = self.made.others = take_over(self.catalog, self.recipe.dataset, recipe)
+        others = self.made.others = take_over(self.catalog, self.recipe.dataset, self._recipe)
         if not others.entries:
             return tasks
-        there = others.present(self.catalog, self._keys.values())
+        there = others.present(self.catalog, (task_key(task, self._recipe) for task in worth))
+        others.entries.clear()
         left = []
         for task in tasks:
-            line = there.get(self._keys.get((task.item, task.key), ""))
+            line = None if task.again else there.get(task_key(task, self._recipe))
             if line is None:
                 left.append(task)
                 continue
@@ -226,11 +225,10 @@ class _Work:
         self._advance(task)
 
     def _note(self, task: Task, done: Done) -> None:
-        key = self._keys.get((task.item, task.key))
-        if key is not None:
-            self.journal.add(key, done)
+        if not task.again:
+            self.journal.add(task_key(task, self._recipe), done)
         if done.ours:
-            self.made.stored[done.ref.href] = done.ref
+            self.made.stored[done.ref.href] = done.ref.size
         self.made.kept += done.kept
         if task.layer.kind == "labels":
             self._labels[task.item, task.key] = {"label:properties": done.part.asset.get("label:properties")}

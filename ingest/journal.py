@@ -112,7 +112,6 @@ class Journal:
         self._begun = False
         self._number = 0
         self._lines: list[bytes] = []
-        self._objects: list[dict[str, Any]] = []
         self._since = time.monotonic()
         self._writer: ThreadPoolExecutor | None = None
         self._pending: Future[object] | None = None
@@ -128,8 +127,6 @@ class Journal:
         if not self._lines:
             self._since = time.monotonic()
         self._lines.append(_encode(key, done))
-        if done.ours:
-            self._objects.append({"href": done.ref.href, "size": done.ref.size})
         if len(self._lines) >= _EVERY or time.monotonic() - self._since > _SECONDS:
             # Making it durable took 0.2 to 1.5 s a time: not while conversions wait for it.
             self._wait()
@@ -142,15 +139,16 @@ class Journal:
         if self._lines:
             self._write(self._take())
 
-    def fail(self, error: BaseException) -> None:
-        """Note why the run ended, and which objects it leaves behind."""
+    def fail(self, error: BaseException, objects: Mapping[str, int]) -> None:
+        """Note why the run ended, and which objects it leaves behind (their paths and sizes)."""
         if not self._begun:
             return
         self.flush()
         reason = {"kind": getattr(error, "kind", type(error).__name__), "message": str(error)[:1000]}
         if isinstance(error, StacpinError):
             reason |= {"message": error.message[:1000], "hint": error.hint or ""}
-        note = {"run": self._run, "reason": reason, "objects": self._objects}
+        left = [{"href": href, "size": size} for href, size in objects.items()]
+        note = {"run": self._run, "reason": reason, "objects": left}
         self._store.put_new(f"{self._folder}/failed.json", canonical(note))
 
     def close(self) -> None:

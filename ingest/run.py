@@ -225,7 +225,7 @@ class Run:
         what was stored ends the run there, before anything is staged.
         """
         self._enter(Stage.VERIFIED)
-        total = sum(ref.size for ref in self._work.stored.values())
+        total = sum(self._work.stored.values())
         self.on_event(Progress("verify", total, total, "bytes"))
         return total
 
@@ -246,7 +246,7 @@ class Run:
             "resumed": self._work.resumed,
             "kept": self._work.kept,
             "objects": len(self._work.stored),
-            "bytes": sum(ref.size for ref in self._work.stored.values()),
+            "bytes": sum(self._work.stored.values()),
         }
 
     def _keep_journal(self, *, free: bool) -> None:

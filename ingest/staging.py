@@ -32,6 +32,8 @@ __all__ = [
     "write_staged",
 ]
 
+_WHOLE = 8 * 1024 * 1024
+_LINES = 1_000
 _NOT_WRITTEN = frozenset({"items", "plan", "proven"})
 _ENDS = frozenset({"committed.json", "discarded.json"})
 
@@ -119,10 +121,18 @@ def write_staged(catalog: Catalog, run: StagedRun) -> None:
     """Write a run to the staging area; ``staged.json`` comes last, so what has it is complete."""
     folder = f"staging/{run.id}"
     lines = run.items.lines if isinstance(run.items, ItemLines) else [canonical(item) for item in run.items]
-    catalog.store.put_new(f"{folder}/items.ndjson", b"\n".join(lines))
+    if sum(map(len, lines)) <= _WHOLE:
+        catalog.store.put_new(f"{folder}/items.ndjson", b"\n".join(lines))
+    else:  # nobody else writes there, and 20,000 items in one piece are 30 MB twice
+        catalog.store.put_stream(f"{folder}/items.ndjson", _blocks(lines))
     catalog.store.put_new(f"{folder}/plan.json", run.plan)
     rest = {name: getattr(run, name) for name in StagedRun.__slots__ if name not in _NOT_WRITTEN}
     catalog.store.put_record(f"{folder}/staged.json", canonical({**rest, "count": len(lines)}))
+
+
+def _blocks(lines: list[bytes]) -> Iterator[bytes]:
+    for start in range(0, len(lines), _LINES):
+        yield b"".join(line + b"\n" for line in lines[start : start + _LINES])
 
 
 def read_staged(catalog: Catalog, run_id: str) -> StagedRun:

@@ -25,7 +25,7 @@ _WORTH = 2.0
 _BATCH = 16
 _BATCH_BYTES = 8 * 1024 * 1024
 # How far ahead of what was fetched work is handed out, in batches: results wait in memory.
-_AHEAD = 64
+_AHEAD = 24
 
 Outcome = tuple[Task, Made | StacpinError]
 

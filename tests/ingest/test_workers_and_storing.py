@@ -16,6 +16,7 @@ from ingest_samples import LABELS, RASTERS, Project, pixels, write_cog, write_ge
 from catalog.rasters import open_raster
 from ingest import storing, workers
 from ingest.publish import commit_staged
+from ingest.staging import read_staged
 from ingest.storing import Storing, _Budget
 from versioning.catalog import Catalog
 from versioning.errors import InvalidInput, NotFound
@@ -102,8 +103,8 @@ def test_work_is_not_handed_out_endlessly_ahead(six: Project, monkeypatch: pytes
     run = six.run()
     plan = run.plan()
     tasks = [
-        workers.Task(item.source.id, key, asset, six.folder / "scratch" / item.source.id)
-        for item in plan.items
+        workers.Task(item.source.id, key, asset, six.folder / "scratch", number)
+        for number, item in enumerate(plan.items)
         for key, asset in item.assets.items()
     ]
     with Notes() as pool:
@@ -234,6 +235,14 @@ def test_files_on_their_way_share_a_budget_of_memory() -> None:
         list(pool.map(use, [3, 4, 10, 1, 2, 6] * 8))
     assert most == 10
     assert now == 0
+
+
+def test_many_items_are_staged_in_blocks(six: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = six.stage()[1]
+    monkeypatch.setattr("ingest.staging._WHOLE", 100)
+    monkeypatch.setattr("ingest.staging._LINES", 4)
+    run = six.stage()[1]
+    assert run.items.lines == read_staged(six.catalog, run.id).items.lines == wanted.items.lines
 
 
 def test_no_file_asks_for_more_than_there_is() -> None:
