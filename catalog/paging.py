@@ -15,6 +15,7 @@ import orjson
 from catalog.query import Query, SortField
 from catalog.scan import Found
 from versioning.errors import InvalidInput
+from versioning.manifests import place_of
 from versioning.snapshots import Chunk
 from versioning.version import Version
 
@@ -104,11 +105,11 @@ class Order:
         for part, (number, chunk) in enumerate(self.chunks):
             version = versions[number]
             if version.collection_id == token.collection and chunk.first_id <= token.item <= chunk.last_id:
-                row = version.table(chunk, ("id",)).column("id").index(token.item).as_py()
+                row = place_of(version.table(chunk, ("id",)), token.item)
                 begin = int(self.first[part])
                 end = int(self.first[part + 1]) if part + 1 < len(self.first) else len(self.rows)
                 found = np.flatnonzero(self.rows[begin:end] == row)
-                if row >= 0 and len(found):
+                if row is not None and len(found):
                     return int(np.flatnonzero(self.order == begin + int(found[0]))[0])
         raise InvalidInput(
             "The paging token names an item that this search does not find.", hint=_HINT, kind="invalid-token"

@@ -23,6 +23,7 @@ from catalog import cql, query_area
 from catalog.cql_nodes import COLUMNS
 from catalog.cql_values import member, path_of, text_of
 from catalog.query import Query
+from versioning import arrays
 from versioning.canonical import parse
 from versioning.errors import InvalidInput
 from versioning.snapshots import Chunk
@@ -190,7 +191,8 @@ class Plan:
         mask = np.ones(table.num_rows, dtype=bool)
         query = self.query
         if query.ids is not None:
-            mask &= pc.is_in(table.column("id"), pa.array(query.ids, pa.string())).to_numpy()
+            wanted = arrays.texts([each.encode() for each in query.ids], pa.string())
+            mask &= pc.is_in(table.column("id"), wanted).to_numpy()
         if query.interval is not None:
             first, last = query.interval
             mask &= start != NO_TIME
@@ -282,7 +284,7 @@ def _footprints(table: pa.Table, rows: np.ndarray) -> np.ndarray:
     """The footprints of rows, None where an item has no place."""
     if not len(rows):
         return np.empty(0, dtype=object)
-    part = table.select(["geometry", "bbox"]).take(pa.array(rows))
+    part = table.select(["geometry", "bbox"]).take(arrays.integers(rows))
     shapes = shapely.from_wkb(np.array(part.column("geometry").to_pylist(), dtype=object))
     west, _, east, _ = _corners(part)
     left, _, right, _ = shapely.bounds(shapes).T
@@ -305,7 +307,7 @@ def _items(
     version: Version, table: pa.Table, rows: np.ndarray, times: tuple[np.ndarray, np.ndarray], shapes: np.ndarray | None
 ) -> Iterator[_Item]:
     collection = version.collection_id
-    part = table if len(rows) == table.num_rows else table.take(pa.array(rows))
+    part = table if len(rows) == table.num_rows else table.take(arrays.integers(rows))
     texts = part.column("item") if "item" in part.column_names else None
     ids = part.column("id").to_pylist()
     starts, ends = (_known(side[rows]) for side in times)

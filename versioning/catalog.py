@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import Lock
@@ -14,7 +14,7 @@ import orjson
 from cachetools import LRUCache
 
 from versioning.dataset import Dataset
-from versioning.errors import Integrity, InvalidInput, NotFound
+from versioning.errors import Expired, Integrity, InvalidInput, NotFound
 from versioning.ids import check_dataset_id
 from versioning.numbered import NumberedLog
 from versioning.objects import Objects
@@ -81,8 +81,19 @@ class Catalog:
         return cls.open(store, clock=clock)
 
     @classmethod
-    def open(cls, where: str | Store, *, clock: Callable[[], datetime] = _now) -> Catalog:
+    def open(
+        cls, where: str | Store, *, mirrors: Sequence[str | Store] = (), clock: Callable[[], datetime] = _now
+    ) -> Catalog:
         """Open a catalog.
+
+        Parameters
+        ----------
+        where
+            A path, a URL, or an open store.
+        mirrors
+            Other catalogs with the same files, for reading what this one misses; with any the catalog is read-only.
+        clock
+            What gives the time; for tests.
 
         Raises
         ------
@@ -91,15 +102,23 @@ class Catalog:
         InvalidInput
             If it has a newer format than this stacpin knows.
         """
-        store = open_store(where) if isinstance(where, str) else where
+        if mirrors:
+            from versioning.mirrored import open_mirrored
+
+            store: Store = open_mirrored(where, mirrors)
+        else:
+            store = open_store(where) if isinstance(where, str) else where
         try:
             data = store.get(_MARK)
         except NotFound as error:
             if error.kind == "no-such-bucket":
                 raise
+            half = "datasets" in store.folders("")
             raise NotFound(
                 f"{store.url} is not a stacpin catalog: it has no {_MARK}.",
-                hint=f"Make one there: stacpin init {store.url}",
+                hint=f"It was half copied: copy {_MARK} and settings/ from its source, or run stacpin sync again."
+                if half
+                else f"Make one there: stacpin init {store.url}",
                 kind="no-such-catalog",
             ) from error
         try:
@@ -154,6 +173,15 @@ class Catalog:
         """
         ref = parse_pin(pin)
         dataset = self.dataset(ref.dataset)
+        if ref.kind == "version":
+            # Most pins name a number: no need to look for the highest first.
+            try:
+                return dataset.resolve(ref)
+            except Expired:
+                raise
+            except NotFound as error:
+                if error.kind != "no-such-version" or dataset.head():
+                    raise
         if dataset.head() == 0:
             known = self.dataset_ids()
             near = difflib.get_close_matches(ref.dataset, known, n=1)

@@ -6,6 +6,7 @@ import difflib
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from threading import Lock
 
 from cachetools import LRUCache
@@ -25,6 +26,7 @@ from versioning.records import (
     time_text,
 )
 from versioning.store import Store
+from versioning.together import both
 from versioning.version import Files, Version
 
 __all__ = ["LATEST", "Dataset"]
@@ -100,8 +102,7 @@ class Dataset:
         Expired
             If it was retired.
         """
-        record = self.record(number)
-        expiry = self.expiry(number)
+        record, expiry = both(self.store, partial(self.record, number), partial(self.expiry, number))
         if expiry is not None:
             raise Expired(
                 f"{self.id}@v{number} expired on {expiry.time[:10]}: {expiry.why}.",

@@ -15,7 +15,9 @@ from cachetools import LRUCache
 from versioning.errors import Integrity
 from versioning.manifests import FileRef, RowGroups, decode_light, decode_rows, light_of, merge_tables
 from versioning.objects import ManifestFiles
+from versioning.parquet_guard import check_parquet
 from versioning.snapshots import Chunk, Layers
+from versioning.together import together
 
 __all__ = ["Files"]
 
@@ -76,7 +78,10 @@ class Files:
             If a file is missing or damaged.
         """
         base, *deltas = chunk.files
-        return [self._whole(base, columns), *(self._overlapping(ref, chunk, columns) for ref in deltas)]
+        return together(
+            self.manifests.store,
+            [partial(self._whole, base, columns), *(partial(self._overlapping, ref, chunk, columns) for ref in deltas)],
+        )
 
     def light(self, chunk: Chunk) -> pa.Table:
         """The merged rows of a chunk with the columns :data:`versioning.manifests.LIGHT`; the caller proves its leaves.
@@ -90,7 +95,11 @@ class Files:
 
     def light_files(self, chunk: Chunk) -> list[pa.Table]:
         """The light columns of each file of a chunk: its rows in or around the chunk's range."""
-        return [self._light_base(chunk), *(light_of(self.delta(ref, chunk)) for ref in chunk.files[1:])]
+        base, *over = together(
+            self.manifests.store,
+            [partial(self._light_base, chunk), *(partial(self.delta, ref, chunk) for ref in chunk.files[1:])],
+        )
+        return [base, *map(light_of, over)]
 
     def delta(self, ref: FileRef, chunk: Chunk) -> pa.Table:
         """What a delta file has in or around the range of a chunk."""
@@ -114,17 +123,23 @@ class Files:
             if found == 0:
                 break
             start = found
-        return light_of(decode_rows(self.manifests.get(ref), where=where))
+        return light_of(decode_rows(self._proven(ref), where=where))
+
+    def _proven(self, ref: FileRef) -> bytes:
+        """A manifest's bytes, proven by its name, and measured before anything unpacks them."""
+        data = self.manifests.get(ref)
+        check_parquet(data, where=self.manifests.path(ref))
+        return data
 
     def _whole(self, ref: FileRef, columns: tuple[str, ...] | None) -> pa.Table:
         def read() -> pa.Table:
-            return decode_rows(self.manifests.get(ref), where=self.manifests.path(ref), columns=columns)
+            return decode_rows(self._proven(ref), where=self.manifests.path(ref), columns=columns)
 
         return self._remembered(self._tables, _Key(ref.sha256, None, columns), read)
 
     def _overlapping(self, ref: FileRef, chunk: Chunk, columns: tuple[str, ...] | None) -> pa.Table:
         where = self.manifests.path(ref)
-        groups = self._remembered(self._deltas, ref.sha256, lambda: RowGroups(self.manifests.get(ref), where=where))
+        groups = self._remembered(self._deltas, ref.sha256, lambda: RowGroups(self._proven(ref), where=where))
         found: list[pa.Table] = []
         for each in groups.overlapping(chunk.first_id, chunk.last_id):
             key = _Key(ref.sha256, each, columns)

@@ -38,6 +38,7 @@ __all__ = [
     "light_of",
     "merge_tables",
     "overlay",
+    "place_of",
     "within",
 ]
 
@@ -86,6 +87,8 @@ _LAYOUT = (
 )  # fmt: skip
 _LIGHT_ASSET = pa.struct([("size", pa.int64())])
 _LIGHT_FIELDS = {"assets": pa.field("assets", pa.list_(_LIGHT_ASSET))}
+
+_LEAST_LIGHT, _MOST_LIGHT = 128, 64 * 1024 * 1024
 
 # A delta file serves many chunks, of which a reader may want one: so it has small row groups, and is not large.
 _DELTA_GROUP = 256
@@ -317,6 +320,9 @@ def decode_light(tail: bytes, start: int, size: int, *, where: str) -> pa.Table 
                     wanted.append(column.path_in_schema)
         if least < start:
             return least
+        # The footer is its writer's word; who read the whole file has measured its pages.
+        if metadata.num_rows * _LEAST_LIGHT > _MOST_LIGHT:
+            return 0
         table = file.read(columns=list(dict.fromkeys(wanted)), use_threads=False)
         if "deleted" in file.schema_arrow.names:
             return 0
@@ -333,6 +339,13 @@ def within(table: pa.Table, first_id: str, last_id: str) -> pa.Table:
     ids = table.column("id").to_pylist()
     start, end = bisect_left(ids, first_id), bisect_right(ids, last_id)
     return table if (start, end) == (0, len(ids)) else table.slice(start, end - start)
+
+
+def place_of(table: pa.Table, item_id: str) -> int | None:
+    """Where an id stands in a sorted table. Not by Arrow's own search, which imports pandas for it."""
+    ids = table.column("id").to_pylist()
+    position = bisect_left(ids, item_id)
+    return position if position < len(ids) and ids[position] == item_id else None
 
 
 def merge_tables(tables: Sequence[pa.Table], first_id: str, last_id: str) -> pa.Table:

@@ -52,7 +52,12 @@ class Objects:
         digest = sha256(data)
         path = object_path(digest, extension)
         if not self._store.put_new(path, data):
-            self._check_size(path, len(data))
+            stored = self._store.size(path)
+            # Garbage collection may have taken it in between: then it is written after all.
+            if stored is None and not self._store.put_new(path, data):
+                stored = self._store.size(path)
+            if stored is not None and stored != len(data):
+                raise _wrong_size(path, stored, len(data))
         return ObjectRef(path, digest, len(data))
 
     def put_file(self, source: Path, extension: str | None = None, *, known: bytes | None = None) -> ObjectRef:
@@ -114,11 +119,6 @@ class Objects:
                 kind="altered",
             )
 
-    def _check_size(self, path: str, size: int) -> None:
-        stored = self._store.size(path)
-        if stored != size:
-            raise _wrong_size(path, stored, size)
-
 
 class ManifestFiles:
     """Chunk, delta and snapshot files: named by the sha256 of their bytes, checked each time they are read."""
@@ -126,6 +126,11 @@ class ManifestFiles:
     def __init__(self, store: Store, folder: str) -> None:
         self._store = store
         self._folder = folder
+
+    @property
+    def store(self) -> Store:
+        """The store of the catalog."""
+        return self._store
 
     def path(self, ref: FileRef) -> str:
         """Where the file lies in the catalog."""

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cachetools import LRUCache
 
+from versioning.arrays import integers
 from versioning.dataset import Dataset
 from versioning.errors import Integrity
 from versioning.manifests import FileRef, decode_rows
+from versioning.parquet_guard import check_parquet
 from versioning.snapshots import Chunk
 
 __all__ = ["RowHrefs"]
@@ -66,6 +68,7 @@ class RowHrefs:
 
     def _open(self, ref: FileRef) -> _File:
         data = self._manifests.get(ref)
+        check_parquet(data, where=self._manifests.path(ref))
         return _File(decode_rows(data, where=self._manifests.path(ref), columns=("assets",)))
 
 
@@ -98,5 +101,5 @@ class _File:
         wanted = [index for index in untold if self.ids[index] not in later] if later else untold
         for index in wanted:
             self._told[index] = 1
-        assets = self._assets.take(pa.array(wanted, pa.int64()))
+        assets = self._assets.take(integers(wanted))
         return pc.struct_field(pc.list_flatten(assets), "href").to_pylist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -13,11 +13,13 @@ from versioning.digests import parse_digest, sha256, version_digest
 from versioning.errors import Integrity, NotFound
 from versioning.files import Files, missing_rows
 from versioning.ids import collection_id
-from versioning.manifests import FileRef, merge_tables
+from versioning.manifests import FileRef, merge_tables, place_of
+from versioning.parquet_guard import check_parquet
 from versioning.records import VersionRecord
 from versioning.row_tables import asset_refs, rows_of
 from versioning.rows import AssetRef, Row
 from versioning.snapshots import Chunk, Layers, apply_changes, decode_snapshot, leaf_of, roots_of
+from versioning.together import together
 
 __all__ = ["Files", "Version"]
 
@@ -28,6 +30,7 @@ class Version:
     def __init__(self, record: VersionRecord, files: Files) -> None:
         self.record = record
         self._files = files
+        self._layers: Layers | None = None
 
     def __repr__(self) -> str:
         return f"Version({self.pin}, {self.digest[:19]}…, {self.record.statistics.items} items)"
@@ -68,9 +71,15 @@ class Version:
         """
         return self.layers.chunks
 
-    @cached_property
+    @property
     def layers(self) -> Layers:
         """The chunks as the snapshot's files give them, proven like :attr:`chunks`."""
+        # No cached_property: on Python 3.11 one that waits for a slow store holds up those of all other versions.
+        if self._layers is None:
+            self._layers = self._proven_layers()
+        return self._layers
+
+    def _proven_layers(self) -> Layers:
         layers = self._files.layers(self._names, self._read_layers)
         collection = self.record.collection
         root, content = parse_digest(self.record.root), parse_digest(self.record.content_root)
@@ -93,10 +102,13 @@ class Version:
     def _read_layers(self) -> Layers:
         base: list[Chunk] = []
         changes: list[tuple[Chunk, ...]] = []
-        for entry in self.record.snapshot:
-            ref = FileRef(bytes.fromhex(entry.sha256), entry.size)
-            path = self._files.snapshots.path(ref)
-            found = decode_snapshot(self._files.snapshots.get(ref), where=path, changes=entry.changes)
+        refs = [FileRef(bytes.fromhex(entry.sha256), entry.size) for entry in self.record.snapshot]
+        snapshots = self._files.snapshots
+        read = together(snapshots.store, [partial(snapshots.get, ref) for ref in refs])
+        for entry, ref, data in zip(self.record.snapshot, refs, read, strict=True):
+            path = snapshots.path(ref)
+            check_parquet(data, where=path)
+            found = decode_snapshot(data, where=path, changes=entry.changes)
             if entry.changes:
                 changes.append(tuple(found))
             elif changes:
@@ -177,18 +189,18 @@ class Version:
         if len(chunk.files) > 1:
             return self._find_layered(chunk, item_id)
         table = self.table(chunk)
-        position = table.column("id").index(item_id).as_py()
-        return next(rows_of(table.slice(position, 1))) if position >= 0 else None
+        position = place_of(table, item_id)
+        return None if position is None else next(rows_of(table.slice(position, 1)))
 
     def _find_layered(self, chunk: Chunk, item_id: str) -> Row | None:
         """One row of a chunk with delta files, without merging all of them; its digest is one of the chunk's leaf."""
         light = self.light(chunk)
-        position = light.column("id").index(item_id).as_py()
-        if position < 0:
+        position = place_of(light, item_id)
+        if position is None:
             return None
         for table in reversed(self._files.tables(chunk, None)):
-            place = table.column("id").index(item_id).as_py()
-            if place >= 0:
+            place = place_of(table, item_id)
+            if place is not None:
                 plain = table.drop_columns(["deleted"]) if "deleted" in table.column_names else table
                 row = next(rows_of(plain.slice(place, 1)))
                 if row.digest == light.column("digest")[position].as_py() and sha256(row.item) == row.digest:
