@@ -180,9 +180,16 @@ class StoreMachine(RuleBasedStateMachine):
             model.check_versions(dataset, model.live()[-1:])
 
     def repaired(self, error: StacpinError | None) -> bool:
-        """Whether an error names a file that a power cut tore; if so it is removed, as the hint says."""
+        """Whether an error says what to do, and that is done.
+
+        It may name a file that a power cut tore, which is removed then; or one that garbage collection took away
+        between its storing and the commit, which is stored by trying again.
+        """
         if not isinstance(error, Integrity):
             return False
+        if "garbage collection took it away" in error.message:
+            TALLY["commits told to store again"] += 1
+            return True
         named = [path for path in self.disk.torn if path in error.message]
         assert named, error
         self.disk.delete(named)

@@ -29,8 +29,11 @@ TALLY: Counter[str] = Counter()
 
 
 def bytes_of(item_id: str, value: int) -> bytes:
-    """The object of an item: some items share theirs, also across datasets, and an old value brings it back."""
-    return f"object {item_id[-1]} {value % 5}".encode() * 3
+    """The object of an item: some items share theirs, also across datasets, and an old value brings it back.
+
+    From 100 on each value has its own.
+    """
+    return f"object {item_id[-1]} {value if value >= 100 else value % 5}".encode() * 3
 
 
 def stored_item(item_id: str, value: int) -> dict[str, Any]:

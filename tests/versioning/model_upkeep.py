@@ -10,11 +10,11 @@ from functools import partial
 from types import SimpleNamespace
 from unittest import mock
 
-from faults import Disk, Faulty, nth_call
+from faults import Disk, Fault, Faulty, nth_call
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
-from model_machine import IDS, NAMES, StoreMachine, faults, rivals
-from model_state import TALLY, Expiry, bytes_of
+from model_machine import IDS, NAMES, StoreMachine, faults, rivals, seeds
+from model_state import TALLY, Change, Expiry, bytes_of
 
 from versioning import condemned, gc
 from versioning.catalog import Catalog
@@ -166,6 +166,25 @@ class UpkeepMachine(StoreMachine):
                 assert isinstance(error, StorageUnavailable | Forbidden), error
                 assert struck
             self.check_whole()
+
+    @rule(who=st.integers(0, 1), name=st.sampled_from(NAMES), nth=st.integers(1, 25), writes=st.booleans(),
+          seed=seeds, rival=st.sampled_from(["gc", "gc", "commit"]))  # fmt: skip
+    def commit_what_is_condemned(self, who, name, nth, writes, seed, rival):
+        """The most dangerous moment: what a commit finds in the store is about to be swept, at any of its calls."""
+        chance = random.Random(seed)
+        model = self.models[name]
+        values = dict.fromkeys(chance.sample(IDS, 3), 100 + self.count)
+        for data in sorted({bytes_of(key, value) for key, value in values.items()}):
+            Catalog.open(self.disk).objects.put_bytes(data, ".bin")
+        self.time_passes(400)
+        with suppress(Conflict):
+            report = collect(Catalog.open(self.disk, clock=self.clock), apply=True)
+            TALLY["files condemned"] += report.condemned.files
+        self.time_passes(25)
+        change = Change(self.next_id("condemned"), model.latest(), values, frozenset())
+        self.change(who, name, change, Fault("pause", nth, writes), (rival, seed), armed=True)
+        TALLY["commits of what is condemned"] += 1
+        self.check_whole()
 
     @rule(who=st.integers(0, 1), name=st.sampled_from(NAMES), keep=st.integers(1, 6), fault=faults)
     def expire(self, who, name, keep, fault):
