@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loaders.assets import Asset
+from loaders.bring import Link
 from loaders.lock import LockEntry
 from loaders.notebook import pin_html, size_text
 from loaders.pull import PullReport, pull
@@ -198,6 +199,7 @@ class Pin:
         intersects: str | Mapping[str, Any] | None = None,
         filter: str | bool | Mapping[str, Any] | None = None,  # noqa: A002 - STAC's own name for it
         workers: int = 8,
+        link: Link = "auto",
         on_event: Listener = silent,
     ) -> PullReport:
         """Bring the files into a folder, every byte proven; see :func:`loaders.pull.pull`.
@@ -211,7 +213,7 @@ class Pin:
         query = _query(ids=ids, bbox=bbox, datetime=datetime, intersects=intersects, filter=filter)
         keys = _keys(asset)
         self._check(query, keys)
-        return pull(self.source, dest, query, asset=keys, workers=workers, on_event=on_event)
+        return pull(self.source, dest, query, asset=keys, workers=workers, link=link, on_event=on_event)
 
     def verify(
         self, dest: str | os.PathLike[str] | None = None, *, on_event: Listener = silent

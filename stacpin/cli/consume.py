@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from json import loads as json_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -36,6 +36,14 @@ IntersectsOption = Annotated[
 AssetOption = Annotated[
     list[str] | None,
     typer.Option("--asset", "-a", metavar="KEY", help="An asset's key; may be repeated.", show_default=False),
+]
+
+LinkOption = Annotated[
+    Literal["auto", "copy", "reflink", "hardlink"],
+    typer.Option(
+        help="How files leave a catalog on this disk. A reflink shares blocks until one side is written to; a hardlink "
+        "is the catalog's own file, made read-only; auto is a reflink where the disk can, else a copy.",
+    ),
 ]
 
 
@@ -132,6 +140,7 @@ def pull(
     intersects: IntersectsOption = None,
     asset: AssetOption = None,
     workers: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="How many files at once.")] = 8,
+    link: LinkOption = "auto",
     catalog: SourceOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -139,9 +148,8 @@ def pull(
     out = output(json)
     opened = _open(catalog, pin)
     with out.progress() as listen:
-        report = opened.pull(
-            folder, asset=asset, workers=workers, on_event=listen, **_search(bbox, datetime, filter_, ids, intersects)
-        )
+        search = _search(bbox, datetime, filter_, ids, intersects)
+        report = opened.pull(folder, asset=asset, workers=workers, link=link, on_event=listen, **search)
     what = f"{counted(report.files, 'file')} of {counted(report.items, 'item')}"
     text = (
         f"{report.pin}  {report.digest}\n"
@@ -149,6 +157,8 @@ def pull(
         f"{report.fetched} fetched, {report.kept} already there, all proven"
     )
     out.data(report.to_dict(), text)
+    if report.linked and link == "hardlink":
+        out.note(f"{counted(report.linked, 'file')} of the catalog itself: read-only here; to edit one, copy it first")
     if not report.items:
         out.note(f"no item of {report.pin} matches what was asked for")
     elif not report.files:
