@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,10 +25,11 @@ from stacpin.cli.context import (
     store_url,
 )
 from stacpin.cli.output import Output, counted, human_bytes
+from stacpin.cli.plan_text import compared_text, default_message, plan_text, staged_dict, staged_text
 from versioning.errors import Conflict, Immutable, InvalidInput, NotFound, StacpinError
 
 if TYPE_CHECKING:
-    from ingest.plan import Plan, PlannedItem
+    from ingest.plan import Plan
     from ingest.quick import Question
     from ingest.run import Run
     from ingest.staging import StagedRun
@@ -104,7 +103,7 @@ def ingest(
         if dry_run:
             for refusal in plan.refused:
                 out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
-            out.data(plan.to_dict(), _plan_text(plan))
+            out.data(plan.to_dict(), plan_text(plan))
             return
         if to_make is not None:
             _make_catalog(out, run, to_make)
@@ -126,9 +125,9 @@ def ingest(
         return
     if no_commit:
         data = {"run": staged.id, "staged": len(staged.items), "removed": staged.remove, "checks": checks}
-        out.data(data, f"{_staged_text([staged])}\nto commit it: stacpin commit -m MESSAGE")
+        out.data(data, f"{staged_text([staged])}\nto commit it: stacpin commit -m MESSAGE")
         return
-    result = _commit(out, run.catalog, staged, message or _message(plan), author(author_), tag)
+    result = _commit(out, run.catalog, staged, message or default_message(plan), author(author_), tag)
     begun.remember_commit(plan, result.version)
 
 
@@ -145,7 +144,7 @@ def status(
         if recipe != Path(RECIPE):
             recipe_at(recipe)  # it was named, so it is an error that it is not there
         staged = _staged(catalog_of(catalog, file), dataset)
-        out.data({"staged": [_staged_dict(run) for run in staged]}, _staged_text(staged) or "nothing is staged")
+        out.data({"staged": [staged_dict(run) for run in staged]}, staged_text(staged) or "nothing is staged")
         return
     if _answered(out, _question(file, catalog, dataset)):
         return
@@ -158,8 +157,8 @@ def status(
     staged = _staged(run.catalog, plan.dataset)
     for refusal in plan.refused:
         out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
-    data = plan.to_dict() | {"staged": [_staged_dict(each) for each in staged]}
-    text = "\n".join(part for part in (_plan_text(plan), _staged_text(staged)) if part)
+    data = plan.to_dict() | {"staged": [staged_dict(each) for each in staged]}
+    text = "\n".join(part for part in (plan_text(plan), staged_text(staged)) if part)
     out.data(data, text)
 
 
@@ -175,11 +174,9 @@ def _answered(out: Output, question: Question) -> bool:
         from versioning.catalog import Catalog
 
         staged = _staged(Catalog.open(found.url), found.dataset)
-    text = (
-        f"{_compared_text(found.dataset, found.pin)}\n0 new, 0 changed, {found.items} unchanged, 0 removed, 0 refused"
-    )
-    data = (found.plan or {}) | {"staged": [_staged_dict(each) for each in staged]}
-    out.data(data, "\n".join(part for part in (text, _staged_text(staged)) if part))
+    text = f"{compared_text(found.dataset, found.pin)}\n0 new, 0 changed, {found.items} unchanged, 0 removed, 0 refused"
+    data = (found.plan or {}) | {"staged": [staged_dict(each) for each in staged]}
+    out.data(data, "\n".join(part for part in (text, staged_text(staged)) if part))
     return True
 
 
@@ -381,72 +378,3 @@ def _commit_text(result: CommitResult, staged: StagedRun, tag: str | None) -> st
     if failed:
         lines.append(f"checks failed: {', '.join(failed)}; latest stays where it is")
     return "\n".join(lines)
-
-
-def _message(plan: Plan) -> str:
-    parts = [(plan.count("new"), "new"), (plan.count("changed"), "changed"), (len(plan.removed), "removed")]
-    return "Ingest: " + (", ".join(f"{count} {word}" for count, word in parts if count) or "metadata")
-
-
-def _plan_text(plan: Plan) -> str:
-    lines = [_compared_text(plan.dataset, plan.parent.pin if plan.parent else None)]
-    told = [item for item in plan.items if item.state != "unchanged"]
-    lines += [
-        f"  {item.state:<9}{item.source.id}: {(', ' if item.state == 'new' else '; ').join(_item_changes(item))}"
-        for item in told
-    ]
-    lines += [f"  removed  {item_id}" for item_id in plan.removed]
-    lines += [f"  refused  {each.item}: {each.message}" for each in plan.refused]
-    if plan.metadata:
-        lines.append(f"  dataset: {', '.join(plan.metadata)}")
-    new, changed, unchanged = plan.count("new"), plan.count("changed"), plan.count("unchanged")
-    lines.append(_counts_text(new, changed, unchanged=unchanged, removed=len(plan.removed), refused=len(plan.refused)))
-    return "\n".join(lines)
-
-
-def _counts_text(new: int = 0, changed: int = 0, *, unchanged: int, removed: int = 0, refused: int = 0) -> str:
-    return f"{new} new, {changed} changed, {unchanged} unchanged, {removed} removed, {refused} refused"
-
-
-def _compared_text(dataset: str, pin: str | None) -> str:
-    return f"{dataset}: compared with {pin or 'nothing (no version yet)'}"
-
-
-def _item_changes(item: PlannedItem) -> Iterator[str]:
-    """What is new (+), other (~) or gone (-) in an item, one by one; of a new one all assets, else what differs."""
-    for key, asset in item.assets.items():
-        if asset.action == "convert":
-            warped = f", {_crs_text(asset.inspection.crs)} -> {_crs_text(asset.target_crs)}" if asset.lineage else ""
-            sign = "" if item.state == "new" else "+ asset " if asset.parent is None else "~ asset "
-            yield f"{sign}{key} ({asset.source.path.name}{warped})"
-        elif key in item.described:
-            yield f"~ asset {key}: {', '.join(item.described[key])}"
-    yield from (f"- asset {key}" for key in item.removed)
-    if item.properties:
-        yield f"~ properties: {', '.join(item.properties)}"
-
-
-def _crs_text(crs: str | None) -> str:
-    """A code as it is; of a WKT, PROJJSON or PROJ text the name, or its beginning."""
-    text = crs or "no CRS"
-    named = re.match(r'\s*\w+\[\s*"([^"]+)"', text) or re.search(r'"name":\s*"([^"]+)"', text)
-    return (named[1] if named else text)[:60]
-
-
-def _staged_dict(run: StagedRun) -> dict[str, Any]:
-    return {
-        "run": run.id,
-        "dataset": run.dataset,
-        "base": run.base,
-        "time": run.time,
-        "items": len(run.items),
-        "removed": len(run.remove),
-        "passed": run.passed,
-    }
-
-
-def _staged_text(staged: list[StagedRun]) -> str:
-    return "\n".join(
-        f"staged: run {run.id} of {run.dataset}, {counted(len(run.items), 'item')}, {len(run.remove)} removed"
-        for run in staged
-    )
