@@ -24,6 +24,7 @@ from versioning.gc import collect
 from versioning.objects import Objects
 from versioning.store import open_store
 from versioning.sync import sync
+from versioning.version import Version
 
 __all__ = ["UpkeepMachine"]
 
@@ -81,8 +82,9 @@ class UpkeepMachine(StoreMachine):
         needed: set[str] = set()
         for name, model in self.models.items():
             dataset = self.fresh(name)
-            for number in model.live():
-                version = dataset.version(number)
+            # A move or a tag that lands late may name a version that has expired meanwhile: that keeps its bytes.
+            for number in sorted({*model.live(), *model.named()}):
+                version = Version(dataset.record(number), dataset.files)
                 needed.update(asset.href for _, asset in version.assets())
                 needed.update(f"{dataset.folder}/snapshots/{each.sha256}.parquet" for each in version.record.snapshot)
                 for chunk in version.chunks:
