@@ -28,7 +28,7 @@ from benchmarks.store.tiles import change_some, make_tiles
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 NAMES = [step.name for step in STEPS]
 NEEDS = {
-    "snapshot": {"first"},  # DVC's side of it
+    "snapshot": set(),
     "first": set(),
     "status": {"first"},
     "change": {"first"},
@@ -79,15 +79,13 @@ def _round(turn: Round, dvc: Path | None, options: argparse.Namespace, figures: 
         rival.prepare()
         sides.append(rival)
     broken: set[str] = set()
-    wanted = set(options.steps).union(*(NEEDS[name] for name in options.steps))
-    for position, name in enumerate(step for step in NAMES if step in wanted):
+    wanted = {side.name: _wanted(options.steps, side) for side in sides}
+    for position, name in enumerate(step for step in NAMES if any(step in names for names in wanted.values())):
         if name == "change":
             turn.change()
         for side in sides if (number + position) % 2 else reversed(sides):
             step = side.steps().get(name)
-            if step is None or (isinstance(side, Copy) and name not in options.steps):
-                continue
-            if side.name in broken:
+            if step is None or name not in wanted[side.name] or side.name in broken:
                 continue
             try:
                 measured = step()
@@ -99,6 +97,14 @@ def _round(turn: Round, dvc: Path | None, options: argparse.Namespace, figures: 
             shown = {key: round(value, 2) for key, value in measured.to_dict().items()}
             print(json.dumps({"round": number + 1, "step": name, "side": side.name} | shown), flush=True)
     return note if rival is None else f"{note} {rival.settings()}."
+
+
+def _wanted(steps: list[str], side: Side) -> set[str]:
+    """The steps that a side runs for those that are asked for: what is compared, and what that needs."""
+    if isinstance(side, Copy):
+        return set(steps)
+    names = {"first" if name == "snapshot" and isinstance(side, Dvc) else name for name in steps}
+    return names.union(*(NEEDS[name] for name in names))
 
 
 def _modules(dvc: Path | None) -> list[Path]:
