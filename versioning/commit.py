@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from versioning.diff import diff_versions
 from versioning.digests import digest_text, version_digest
 from versioning.errors import Conflict, InvalidInput, NotFound
 from versioning.events import Listener, Progress, silent
+from versioning.manifests import places_of
 from versioning.records import SnapshotFile, Statistics, VersionRecord, parse_time, record_digest, time_text
 from versioning.rewrite import rewrite
 from versioning.rows import Row, make_row, make_rows, micros_text
@@ -174,17 +175,13 @@ def _prepare(
             continue
         there = _There(parent, chunk)
         present.update(there.ids if whole else remove.intersection(there.ids))
-        for item_id in wanted[first:last]:
-            new = rows.get(item_id)
-            if new is None or not there.has(item_id):
-                continue
-            merged = there.merged(new)
+        for merged, old in there.merged([rows[item_id] for item_id in wanted[first:last] if item_id in rows]):
             if merged is None:
-                kept.add(item_id)
-                present.discard(item_id)
+                kept.add(old)
+                present.discard(old)
             else:
-                rows[item_id] = merged
-                present.add(item_id)
+                rows[old] = merged
+                present.add(old)
     missing = sorted(remove - present)
     if missing:
         raise NotFound(
@@ -205,24 +202,29 @@ class _There:
 
     def __init__(self, parent: Version, chunk: Chunk) -> None:
         self._parent = parent
+        self._chunk = chunk
         self._table = parent.light(chunk)
         self.ids: list[str] = self._table.column("id").to_pylist()
 
-    def has(self, item_id: str) -> bool:
-        """Whether the chunk has an item."""
-        position = bisect_left(self.ids, item_id)
-        return position < len(self.ids) and self.ids[position] == item_id
-
-    def merged(self, new: Row) -> Row | None:
-        """The new row with what stays of the parent's; None if nothing of its content changes."""
-        position = bisect_left(self.ids, new.id)
-        if self._table.column("content_digest")[position].as_py() == new.content_digest:
-            return None
-        if not _may_keep(self._table.column("reuse")[position].as_py(), new.reuse):
-            return new
-        old = self._parent.find(new.id)
-        merged = new if old is None else _reuse(old, new)
-        return None if old is not None and merged.content_digest == old.content_digest else merged
+    def merged(self, rows: Sequence[Row]) -> Iterator[tuple[Row | None, str]]:
+        """Of new rows that the chunk has too: with what stays of the parent's (None: no content changes), and the id."""
+        places = places_of(self._table, [row.id for row in rows])
+        contents, hints = self._table.column("content_digest"), self._table.column("reuse")
+        asked: list[Row] = []
+        for row in rows:
+            place = places.get(row.id)
+            if place is None:
+                continue
+            if contents[place].as_py() == row.content_digest:
+                yield None, row.id
+            elif _may_keep(hints[place].as_py(), row.reuse):
+                asked.append(row)
+            else:
+                yield row, row.id
+        before = self._parent.find_in(self._chunk, [row.id for row in asked]) if asked else {}
+        for row in asked:
+            merged = _reuse(before[row.id], row)
+            yield None if merged.content_digest == before[row.id].content_digest else merged, row.id
 
 
 def _may_keep(old: Sequence[int] | None, new: Sequence[int] | None) -> bool:

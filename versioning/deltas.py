@@ -1,8 +1,8 @@
 """Delta files: one for all chunks that a commit changes a little, and which earlier ones it takes up.
 
 The rule is that of a binary counter, for each place in the order of ids: a delta file is taken up if it lies on top of
-every chunk that it serves, and is not larger than what is written for those chunks anyway. So after n commits a chunk
-has about log2(n) delta files, and every row has been written again about log2(n) times.
+every chunk that it serves, and is at most twice as large as what is written for those chunks anyway. So after n commits
+a chunk has about log2(n) delta files, and every row has been written again about as often.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ __all__ = ["Layered", "write_deltas"]
 
 # A reader of one chunk fetches whole delta files: this many rows are some 10 MB.
 _MOST_ROWS = 16_384
+# Changes that are scattered meet about two thirds of the chunks of those before them: with 1 nothing would be taken up.
+_RATIO = 2
 # What a file takes without its rows. It is no reason to leave one alone: a hundred tiny files are worse than one.
 _EMPTY = 4096
 
@@ -108,7 +110,7 @@ def _taken(pieces: Sequence[Layered]) -> list[int]:
         fitting: list[FileRef] = []
         for ref, times in tops.items():
             there = sum(written[index] for index in serves[ref]) if times == len(serves[ref]) else 0.0
-            if there and ref.size - _EMPTY <= there:
+            if there and ref.size - _EMPTY <= _RATIO * there:
                 fitting.append(ref)
         if not fitting:
             return taken

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,7 @@ __all__ = [
     "merge_tables",
     "overlay",
     "place_of",
+    "places_of",
     "within",
 ]
 
@@ -346,6 +347,17 @@ def place_of(table: pa.Table, item_id: str) -> int | None:
     ids = table.column("id").to_pylist()
     position = bisect_left(ids, item_id)
     return position if position < len(ids) and ids[position] == item_id else None
+
+
+def places_of(table: pa.Table, wanted: Collection[str]) -> dict[str, int]:
+    """Where some ids stand in a sorted table, in the order of ids; those that it does not have are left out."""
+    ids = table.column("id").to_pylist()
+    found: dict[str, int] = {}
+    for item_id in sorted(wanted):
+        position = bisect_left(ids, item_id)
+        if position < len(ids) and ids[position] == item_id:
+            found[item_id] = position
+    return found
 
 
 def merge_tables(tables: Sequence[pa.Table], first_id: str, last_id: str) -> pa.Table:

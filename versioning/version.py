@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
+from versioning.arrays import integers
 from versioning.digests import parse_digest, sha256, version_digest
 from versioning.errors import Integrity, NotFound
 from versioning.files import Files, missing_rows
 from versioning.ids import collection_id
-from versioning.manifests import FileRef, merge_tables, place_of
+from versioning.manifests import FileRef, merge_tables, places_of
 from versioning.parquet_guard import check_parquet
 from versioning.records import VersionRecord
 from versioning.row_tables import asset_refs, rows_of
@@ -184,29 +185,26 @@ class Version:
     def find(self, item_id: str) -> Row | None:
         """One item's row, or None."""
         chunk = self.chunk_of(item_id)
-        if chunk is None:
-            return None
-        if len(chunk.files) > 1:
-            return self._find_layered(chunk, item_id)
-        table = self.table(chunk)
-        position = place_of(table, item_id)
-        return None if position is None else next(rows_of(table.slice(position, 1)))
+        return None if chunk is None else self.find_in(chunk, (item_id,)).get(item_id)
 
-    def _find_layered(self, chunk: Chunk, item_id: str) -> Row | None:
-        """One row of a chunk with delta files, without merging all of them; its digest is one of the chunk's leaf."""
+    def find_in(self, chunk: Chunk, ids: Collection[str]) -> dict[str, Row]:
+        """The rows of some items of one chunk, by their ids; those that it does not have are left out.
+
+        Of a chunk with delta files only what is asked for is merged: the rows' digests are those of the chunk's leaf.
+        """
+        if len(chunk.files) == 1:
+            return dict(_picked(self.table(chunk), ids))
         light = self.light(chunk)
-        position = place_of(light, item_id)
-        if position is None:
-            return None
+        digests = {row: light.column("digest")[place].as_py() for row, place in places_of(light, ids).items()}
+        found: dict[str, Row] = {}
         for table in reversed(self._files.tables(chunk, None)):
-            place = place_of(table, item_id)
-            if place is not None:
-                plain = table.drop_columns(["deleted"]) if "deleted" in table.column_names else table
-                row = next(rows_of(plain.slice(place, 1)))
-                if row.digest == light.column("digest")[position].as_py() and sha256(row.item) == row.digest:
-                    return row
-                break
-        raise missing_rows(self.pin, chunk)
+            for item_id, row in _picked(table, digests.keys() - found.keys()):
+                if row.digest != digests[item_id] or sha256(row.item) != row.digest:
+                    raise missing_rows(self.pin, chunk)
+                found[item_id] = row
+        if found.keys() != digests.keys():
+            raise missing_rows(self.pin, chunk)
+        return found
 
     def item(self, item_id: str) -> dict[str, Any]:
         """One item as it is stored: without links and collection, hrefs relative to the catalog.
@@ -256,3 +254,16 @@ class Version:
             "advance": record.advance,
             "statistics": record.statistics.model_dump(),
         }
+
+
+def _picked(table: pa.Table, ids: Collection[str]) -> Iterator[tuple[str, Row]]:
+    """Some rows of a table; a tombstone has none of the columns of a row, and so cannot be one that is asked for."""
+    places = places_of(table, ids)
+    if not places:
+        return
+    part = table.take(integers(list(places.values())))
+    if "deleted" in part.column_names:
+        if any(part.column("deleted").to_pylist()):
+            raise Integrity("a row that the small columns of its chunk name is deleted.", kind="altered")
+        part = part.drop_columns(["deleted"])
+    yield from zip(places, rows_of(part), strict=True)
