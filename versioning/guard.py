@@ -77,8 +77,8 @@ class GuardReport:
         What is wrong with it, None if nothing is.
     state
         ``holds``: nothing is wrong. ``reverted``, or for a dry run ``would-revert``: the pointer goes back to
-        ``target``. ``left``: the version is bad, and the pointer does not mean it (any more). ``overtaken``: somebody
-        moved the pointer while the guard worked; that move stays.
+        ``target``. ``left``: the pointer does not mean that version, or a guard has just left it. ``overtaken``:
+        somebody moved the pointer while the guard worked; that move stays.
     target
         What the pointer means afterwards.
     passed
@@ -176,13 +176,17 @@ def guard(
         return _unproven(fresh, number, sampling, workers, on_event)
 
     report.fault = metric.fault() if metric is not None else None
-    left = now.moves and _left(now.moves[-1])
-    if judged != now.target or (version is None and left and not verify):
-        report.state = "left" if report.fault or verify else "holds"
+    if judged != now.target:
+        report.state = "left"
         return report
-    if report.fault is None and verify:
-        report.fault = proof(judged)
+    # Nobody has promoted anything since a guard left a version, so that is what the value may have been measured with.
+    stale = version is None and report.fault is not None and now.moves and _left(now.moves[-1]) is not None
+    damage = proof(judged) if verify and (stale or report.fault is None) else None
+    report.fault = damage or report.fault
     if report.fault is None:
+        return report
+    if stale and damage is None:
+        report.state = "left"
         return report
     back = _back(fresh, now, proof if verify else None, report.passed)
     if back is None:

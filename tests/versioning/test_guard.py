@@ -89,7 +89,7 @@ def test_asking_again_does_nothing(dataset, version):
 def test_a_value_of_another_version_moves_nothing(dataset):
     report = run(dataset, version=2)
     assert (report.state, report.version, report.target) == ("left", 2, 5)
-    assert run(dataset, GOOD, version=2).state == "holds"
+    assert run(dataset, GOOD, version=2).state == "left"
     assert stable(dataset) == 5
 
 
@@ -222,6 +222,18 @@ def _the_object(request):
         from versioning.objects import Objects
 
         Objects(request.getfixturevalue("store")).put_bytes(b"data", ".tif")
+
+
+def test_a_value_and_a_proof_together(dataset, store):
+    assert run(dataset, GOOD, verify=True).state == "holds"
+    assert run(dataset, BAD, verify=True).target == 4
+    again = run(dataset, BAD, verify=True)
+    assert (again.state, again.fault) == ("left", "val_iou = 0.71 is below 0.75")
+    (file,) = {ref.sha256.hex() for chunk in dataset.version(4).chunks for ref in chunk.files}
+    store.changed[f"datasets/live/manifests/{file}.parquet"] = None
+    report = run(dataset, BAD, verify=True)
+    assert (report.state, report.target) == ("reverted", 2)
+    assert "v4 is damaged" in str(report.fault)
 
 
 def test_a_lost_object_and_a_lost_record(dataset, store):
