@@ -16,12 +16,13 @@ from hypothesis.stateful import rule
 from model_machine import IDS, NAMES, StoreMachine, faults, rivals, seeds
 from model_state import TALLY, Change, Expiry, bytes_of
 
-from versioning import condemned, gc
+from versioning import condemned, sweep
 from versioning.catalog import Catalog
 from versioning.errors import Conflict, Expired, Forbidden, StacpinError, StorageUnavailable
 from versioning.expire import expire
 from versioning.gc import collect
 from versioning.objects import Objects
+from versioning.reachability import GRACE
 from versioning.store import open_store
 from versioning.sync import sync
 from versioning.version import Version
@@ -45,9 +46,8 @@ class UpkeepMachine(StoreMachine):
             monotonic=lambda: time.monotonic() + self.slept, time=lambda: time.time() + self.slept, sleep=self.sleep
         )
         self.patches = [
-            mock.patch.object(gc, "time", clock),
+            mock.patch.object(sweep, "time", clock),
             mock.patch.object(condemned, "time", clock),
-            mock.patch.dict(condemned.spare.__kwdefaults__, sleep=self.sleep),
         ]
         for patch in self.patches:
             patch.start()
@@ -110,7 +110,7 @@ class UpkeepMachine(StoreMachine):
         if kind == "gc":
             TALLY["rival gc"] += 1
             with suppress(Conflict):  # one of ours is running, or died
-                collect(catalog, older_than=chance.choice([NEVER, gc.GRACE]), delay=timedelta(hours=24), apply=True)
+                collect(catalog, older_than=chance.choice([NEVER, GRACE]), delay=timedelta(hours=24), apply=True)
         elif kind == "expire":
             TALLY["rival expire"] += 1
             self.retire(catalog, name, chance.randrange(1, 4))

@@ -13,7 +13,7 @@ from s3 import S3Server
 
 
 def test_histories_in_memory():
-    run_machine(machine_on("memory"), examples=8, steps=15)
+    run_machine(machine_on("memory"), examples=6, steps=15)
 
 
 def test_histories_on_a_local_disk(tmp_path: Path):
