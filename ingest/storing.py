@@ -10,6 +10,7 @@ from threading import Condition
 from typing import Self
 
 from versioning.catalog import Catalog
+from versioning.digests import sha256
 from versioning.errors import InvalidInput, NotFound
 from versioning.objects import ObjectRef
 
@@ -20,6 +21,7 @@ _THREADS = 8
 _BUDGET = 64 * 1024 * 1024
 _OF_PARTS = 40 * 1024 * 1024
 _WHOLE = 16 * 1024 * 1024
+_SMALL = 4 * 1024 * 1024
 
 
 class Storing:
@@ -68,10 +70,19 @@ class Storing:
             raise InvalidInput(
                 f"{source} changed while it was ingested.", hint="Run again when nothing writes to it.", kind="changed"
             )
-        prove(self._catalog, ref)
+        self._read_back(ref)
         if known is None:
             path.unlink(missing_ok=True)
         return ref
+
+    def _read_back(self, ref: ObjectRef) -> None:
+        if ref.size <= _SMALL:
+            # Its size is known, so it may be taken in one piece: a stream took 1.1 ms of CPU for 150 KB, this 0.15.
+            with self._budget.take(ref.size):
+                data = self._catalog.store.get(ref.href)
+                if len(data) == ref.size and sha256(data) == ref.sha256:
+                    return
+        prove(self._catalog, ref)  # it says what is wrong
 
 
 def prove(catalog: Catalog, ref: ObjectRef) -> None:

@@ -49,7 +49,7 @@ class Counts:
 def counted(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Counts:
     """Count the objects that are put and read."""
     counts, store = Counts(), catalog.store
-    put, stream = store.put_new, store.stream
+    put, stream, get = store.put_new, store.stream, store.get
 
     def put_new(path: str, data: bytes) -> bool:
         if path.startswith("objects/"):
@@ -60,6 +60,12 @@ def counted(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Counts:
         counts.read.append(path)
         return stream(path)
 
+    def got(path: str) -> bytes:
+        if path.startswith("objects/"):
+            counts.read.append(path)
+        return get(path)
+
+    monkeypatch.setattr(store, "get", got)
     monkeypatch.setattr(store, "put_new", put_new)
     monkeypatch.setattr(store, "stream", streamed)
     return counts
