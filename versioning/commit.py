@@ -207,7 +207,7 @@ class _There:
         self.ids: list[str] = self._table.column("id").to_pylist()
 
     def merged(self, rows: Sequence[Row]) -> Iterator[tuple[Row | None, str]]:
-        """Of new rows that the chunk has too: with what stays of the parent's (None: no content changes), and the id."""
+        """Each new row that the chunk has too with what stays of the parent's (None: the same content), and its id."""
         places = places_of(self._table, [row.id for row in rows])
         contents, hints = self._table.column("content_digest"), self._table.column("reuse")
         asked: list[Row] = []

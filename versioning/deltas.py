@@ -1,7 +1,7 @@
 """Delta files: one for all chunks that a commit changes a little, and which earlier ones it takes up.
 
 The rule is that of a binary counter, for each place in the order of ids: a delta file is taken up if it lies on top of
-every chunk that it serves, and is at most twice as large as what is written for those chunks anyway. So after n commits
+every chunk that it serves, and is at most three times as large as what is written for those chunks anyway. So after n commits
 a chunk has about log2(n) delta files, and every row has been written again about as often.
 """
 
@@ -24,8 +24,9 @@ __all__ = ["Layered", "write_deltas"]
 
 # A reader of one chunk fetches whole delta files: this many rows are some 10 MB.
 _MOST_ROWS = 16_384
-# Changes that are scattered meet about two thirds of the chunks of those before them: with 1 nothing would be taken up.
-_RATIO = 2
+# Scattered changes meet two thirds of the chunks of those before them, and small files compress worse: with 1 nothing
+# would be taken up. benchmarks/RESULTS.md has what 200 such commits write.
+_RATIO = 3
 # What a file takes without its rows. It is no reason to leave one alone: a hundred tiny files are worse than one.
 _EMPTY = 4096
 

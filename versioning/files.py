@@ -13,19 +13,21 @@ import pyarrow as pa
 from cachetools import LRUCache
 
 from versioning.errors import Integrity
-from versioning.manifests import FileRef, RowGroups, decode_light, decode_rows, light_of, merge_tables
+from versioning.manifests import LIGHT, FileRef, RowGroups, decode_light, decode_rows, light_of, merge_tables, within
 from versioning.objects import ManifestFiles
 from versioning.parquet_guard import check_parquet
 from versioning.snapshots import Chunk, Layers
 from versioning.together import together
 
-__all__ = ["Files"]
+__all__ = ["Files", "Light"]
 
 # Decoded tables are remembered up to this many bytes a dataset (reading a chunk again takes 3 ms), and as many of delta
 # files, which many chunks share.
 _REMEMBERED = 64 * 1024 * 1024
 # A commit looks at the small columns of each chunk twice; those of a million items take 170 MB.
 _LIGHT_REMEMBERED = 192 * 1024 * 1024
+# What they are merged from: two versions of a chunk, which a diff looks at one after the other, share most of it.
+_BASES_REMEMBERED = 24 * 1024 * 1024
 # Lists of chunks of the versions that were used last: a writer that commits every few seconds reads none again.
 _LISTS = 8
 # What the small columns of a chunk take in a file: 120 to 150 bytes a row, and the footer. A guess that is too small
@@ -44,7 +46,24 @@ class _Key:
     columns: tuple[str, ...] | None
 
 
-def _nbytes(thing: pa.Table | RowGroups) -> int:
+@dataclass(frozen=True, slots=True)
+class Light:
+    """The small columns of a chunk's rows; how many rows its delta files have in its range; what lies beyond.
+
+    ``wider`` says whether a file may have rows outside of the range, which come to life if the range grows.
+    """
+
+    rows: pa.Table
+    over: int
+    wider: bool
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes of memory."""
+        return self.rows.nbytes
+
+
+def _nbytes(thing: pa.Table | RowGroups | Light) -> int:
     return thing.nbytes
 
 
@@ -55,7 +74,8 @@ class Files:
         self.manifests = manifests
         self.snapshots = snapshots
         self._tables: LRUCache[_Key, pa.Table] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
-        self._light: LRUCache[bytes, pa.Table] = LRUCache(_LIGHT_REMEMBERED, getsizeof=_nbytes)
+        self._light: LRUCache[_Key, Light] = LRUCache(_LIGHT_REMEMBERED, getsizeof=_nbytes)
+        self._bases: LRUCache[object, pa.Table] = LRUCache(_BASES_REMEMBERED, getsizeof=_nbytes)
         self._deltas: LRUCache[bytes, RowGroups] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
         self._lists: LRUCache[tuple[str, ...], Layers] = LRUCache(_LISTS)
         self._lock = Lock()
@@ -83,7 +103,7 @@ class Files:
             [partial(self._whole, base, columns), *(partial(self._overlapping, ref, chunk, columns) for ref in deltas)],
         )
 
-    def light(self, chunk: Chunk) -> pa.Table:
+    def light(self, chunk: Chunk) -> Light:
         """The merged rows of a chunk with the columns :data:`versioning.manifests.LIGHT`; the caller proves its leaves.
 
         Raises
@@ -91,15 +111,23 @@ class Files:
         Integrity
             If a file is missing or damaged.
         """
-        return merge_tables(self.light_files(chunk), chunk.first_id, chunk.last_id)
+        key = _Key(chunk.digest, None, tuple(ref.sha256.hex() for ref in chunk.files))
+        return self._remembered(self._light, key, partial(self._merged_light, chunk))
 
-    def light_files(self, chunk: Chunk) -> list[pa.Table]:
-        """The light columns of each file of a chunk: its rows in or around the chunk's range."""
-        base, *over = together(
+    def _merged_light(self, chunk: Chunk) -> Light:
+        tables = together(
             self.manifests.store,
-            [partial(self._light_base, chunk), *(partial(self.delta, ref, chunk) for ref in chunk.files[1:])],
+            [
+                partial(self._light_base, chunk),
+                *(partial(self._overlapping, ref, chunk, LIGHT) for ref in chunk.files[1:]),
+            ],
         )
-        return [base, *map(light_of, over)]
+        inside = [within(table, chunk.first_id, chunk.last_id).num_rows for table in tables]
+        return Light(
+            rows=merge_tables(tables, chunk.first_id, chunk.last_id),
+            over=sum(inside[1:]),
+            wider=any(table.num_rows != count for table, count in zip(tables, inside, strict=True)),
+        )
 
     def delta(self, ref: FileRef, chunk: Chunk) -> pa.Table:
         """What a delta file has in or around the range of a chunk."""
@@ -111,7 +139,7 @@ class Files:
             whole = self._tables.get(_Key(ref.sha256, None, None))
         if whole is not None:
             return light_of(whole)
-        return self._remembered(self._light, ref.sha256, lambda: self._read_light(ref, chunk.rows))
+        return self._remembered(self._bases, ref.sha256, lambda: self._read_light(ref, chunk.rows))
 
     def _read_light(self, ref: FileRef, rows: int) -> pa.Table:
         where = self.manifests.path(ref)
@@ -143,9 +171,15 @@ class Files:
         found: list[pa.Table] = []
         for each in groups.overlapping(chunk.first_id, chunk.last_id):
             key = _Key(ref.sha256, each, columns)
-            found.append(self._remembered(self._tables, key, partial(groups.read, each, columns)))
+            if columns is LIGHT:
+                found.append(self._remembered(self._bases, key, lambda each=each: light_of(groups.read(each))))
+            else:
+                found.append(self._remembered(self._tables, key, partial(groups.read, each, columns)))
         # A file that has nothing in the range is there for no reason, and does no harm.
-        return pa.concat_tables(found) if found else groups.read(0, columns).slice(0, 0)
+        if not found:
+            empty = groups.read(0, None if columns is LIGHT else columns).slice(0, 0)
+            return light_of(empty) if columns is LIGHT else empty
+        return found[0] if len(found) == 1 else pa.concat_tables(found)
 
     def _remembered(self, cache: LRUCache, key: object, read: Callable[[], _Thing]) -> _Thing:
         with self._lock:

@@ -23,7 +23,7 @@ from versioning import chunking
 from versioning.arrays import integers
 from versioning.deltas import Layered, write_deltas
 from versioning.errors import Integrity
-from versioning.manifests import encode_rows, light_of, merge_tables, overlay, within
+from versioning.manifests import encode_rows, light_of, merge_tables, overlay
 from versioning.objects import ManifestFiles
 from versioning.row_tables import delta_of
 from versioning.rows import Row
@@ -221,14 +221,11 @@ class _Cutter:
             first += 1
         while last > first and ids[last - 1] > chunk.last_id:
             last -= 1
-        tables = self._parent.light_files(old)
-        over = sum(within(table, chunk.first_id, chunk.last_id).num_rows for table in tables[1:])
-        if 2 * (over + last - first) > chunk.rows:
+        light = self._parent.layered(old)
+        if 2 * (light.over + last - first) > chunk.rows:
             return None
-        if (chunk.first_id < old.first_id or chunk.last_id > old.last_id) and any(
-            table.num_rows != within(table, old.first_id, old.last_id).num_rows for table in tables
-        ):
-            # A file may be wider than its chunk: what lies there would come back to life.
+        if light.wider and (chunk.first_id < old.first_id or chunk.last_id > old.last_id):
+            # What lies beyond the old range would come back to life.
             return None
         return Layered(replace(chunk, files=old.files), old.files, first, last)
 

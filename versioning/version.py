@@ -12,7 +12,7 @@ import pyarrow as pa
 from versioning.arrays import integers
 from versioning.digests import parse_digest, sha256, version_digest
 from versioning.errors import Integrity, NotFound
-from versioning.files import Files, missing_rows
+from versioning.files import Files, Light, missing_rows
 from versioning.ids import collection_id
 from versioning.manifests import FileRef, merge_tables, places_of
 from versioning.parquet_guard import check_parquet
@@ -158,14 +158,15 @@ class Version:
         Integrity
             If a file is damaged, or does not give the rows that the snapshot names.
         """
-        table = self._files.light(chunk)
+        return self.layered(chunk).rows
+
+    def layered(self, chunk: Chunk) -> Light:
+        """The same, with how the chunk's files lie over each other; for who writes over them."""
+        light = self._files.light(chunk)
+        table = light.rows
         if leaf_of(table, "digest") != chunk.digest or leaf_of(table, "content_digest") != chunk.content_digest:
             raise missing_rows(self.pin, chunk)
-        return table
-
-    def light_files(self, chunk: Chunk) -> list[pa.Table]:
-        """What :meth:`light` is merged from: the rows of each file of a chunk in or around its range, unproven."""
-        return self._files.light_files(chunk)
+        return light
 
     def delta(self, ref: FileRef, chunk: Chunk) -> pa.Table:
         """What a delta file has in or around the range of a chunk, proven by the file's name."""
