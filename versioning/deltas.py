@@ -1,8 +1,8 @@
 """Delta files: one for all chunks that a commit changes a little, and which earlier ones it takes up.
 
 The rule is that of a binary counter, for each place in the order of ids: a delta file is taken up if it lies on top of
-every chunk that it serves, and is at most three times as large as what is written for those chunks anyway. So after n commits
-a chunk has about log2(n) delta files, and every row has been written again about as often.
+every chunk that it serves, and is at most three times as large as what is written for those chunks anyway. So after n
+commits a chunk has about log2(n) delta files, and every row has been written again about as often.
 """
 
 from __future__ import annotations
