@@ -17,8 +17,11 @@ from stacpin.cli import app
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 _SESSION = re.compile(r"```console\n(.*?)```", re.DOTALL)
-_RUN = re.compile(r"run \d{8}T\d{6}-[0-9a-f]{8}")
+_RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 _SOFTWARE = re.compile(r"^software .*$", re.MULTILINE)
+# What a catalog takes beside its objects depends on the release of pyarrow, the machine's name and the like.
+_SIZES = re.compile(r"^((?:copied|condemned|deleted|kept|waiting)\b.*?)[0-9.]+ k?B", re.MULTILINE)
+_CLEARED = re.compile(r"^cleared [0-9]+ files, [0-9.]+ k?B", re.MULTILINE)
 
 
 @needs_known_gdal
@@ -51,4 +54,5 @@ def _played(cli, place: Path, command: str) -> str:
 
 
 def _settled(text: str) -> str:
-    return _SOFTWARE.sub("software", _RUN.sub("run RUN", without_times(text)))
+    text = _CLEARED.sub("cleared", _SIZES.sub(r"\1SIZE", text))
+    return _SOFTWARE.sub("software", _RUN.sub("RUN", without_times(text)))
