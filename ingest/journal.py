@@ -127,8 +127,9 @@ class Journal:
         if not self._lines:
             self._since = time.monotonic()
         self._lines.append(_encode(key, done))
-        if len(self._lines) >= _EVERY or time.monotonic() - self._since > _SECONDS:
-            # Making it durable took 0.2 to 1.5 s a time: not while conversions wait for it.
+        due = len(self._lines) >= _EVERY or time.monotonic() - self._since > _SECONDS
+        if due and (self._pending is None or self._pending.done()):
+            # Making it durable took 0.2 to 1.5 s a time, more on a busy disk: only the next batch waits for it.
             self._wait()
             self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="stacpin-journal")
             self._pending = self._writer.submit(self._write, self._take())
