@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["bools", "digests", "doubles", "integers", "lists", "numbers", "texts"]
+__all__ = ["bools", "digests", "doubles", "integers", "lists", "numbers", "one", "texts"]
 
 
 def integers(values: Sequence[int | None] | np.ndarray, kind: pa.DataType | None = None) -> pa.Array:
@@ -69,6 +69,11 @@ def numbers(values: pa.Array, kind: type[np.int64 | np.float64]) -> np.ndarray:
     if not len(values):
         return np.empty(0, kind)
     return np.frombuffer(values.buffers()[1], kind, len(values), values.offset * 8)
+
+
+def one(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; a column of one chunk is not copied, as ``combine_chunks`` does (1 ms for 4 MB)."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _validity(values: Sequence[object]) -> pa.Buffer | None:

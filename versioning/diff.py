@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from versioning.arrays import one
 from versioning.errors import Integrity
 from versioning.rows import AssetRef, Row
 from versioning.snapshots import Chunk
@@ -230,7 +231,7 @@ class _Side:
         if end == len(ids):
             self._chunks.popleft()
             self._table = None
-        columns = (taken.column(name).combine_chunks() for name in ("digest", "content_digest"))
+        columns = (one(taken.column(name)) for name in ("digest", "content_digest"))
         return _Window(self._version, ids[:end], *columns)
 
 

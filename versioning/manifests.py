@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from versioning.arrays import integers
+from versioning.arrays import integers, one
 from versioning.errors import Integrity
 
 __all__ = [
@@ -256,7 +256,7 @@ def _refuse_nulls(table: pa.Table) -> None:
     """Only a tombstone may leave columns empty; a foreign file may have the right hash and be wrong."""
     live = table.filter(pc.invert(table.column("deleted"))) if "deleted" in table.column_names else table
     for name in _REQUIRED.intersection(live.column_names):
-        column = live.column(name).combine_chunks()
+        column = one(live.column(name))
         parts = [column]
         if name == "assets":
             flat = pc.list_flatten(column)
@@ -268,7 +268,7 @@ def _refuse_nulls(table: pa.Table) -> None:
 def light_of(table: pa.Table) -> pa.Table:
     """The columns :data:`LIGHT` (and ``deleted``) of a whole table; of assets only the sizes."""
     names = [*LIGHT, *(["deleted"] if "deleted" in table.column_names else [])]
-    assets = table.column("assets").combine_chunks()
+    assets = one(table.column("assets"))
     if assets.type != _LIGHT_FIELDS["assets"].type:
         flat = pc.struct_field(assets.values, "size")
         sizes = pa.StructArray.from_arrays([flat], fields=list(_LIGHT_ASSET))

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from versioning.arrays import bools, digests, doubles, integers, lists, texts
+from versioning.arrays import bools, digests, doubles, integers, lists, one, texts
 from versioning.manifests import DELTA_SCHEMA, ROW_SCHEMA
 from versioning.rows import AssetRef, Row
 
@@ -35,7 +35,7 @@ def delta_of(rows: Sequence[Row | str]) -> pa.Table:
         places = (np.cumsum(~gone) - 1).tolist()
         order = integers([None if dead else place for place, dead in zip(places, gone.tolist(), strict=True)])
         ids = texts([(row if isinstance(row, str) else row.id).encode() for row in ordered], pa.string())
-        columns = [ids, *(column.combine_chunks().take(order) for column in columns[1:])]
+        columns = [ids, *(one(column).take(order) for column in columns[1:])]
     return pa.Table.from_arrays([*columns, bools(gone)], schema=DELTA_SCHEMA)
 
 

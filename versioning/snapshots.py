@@ -9,7 +9,6 @@ chunks before it whose ranges it meets; one without rows only takes them away.
 
 from __future__ import annotations
 
-import io
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -118,10 +117,10 @@ class Roots:
 def describe(table: pa.Table, files: tuple[FileRef, ...]) -> Chunk:
     """The entry of a chunk whose merged rows are ``table``; the table must not be empty and must be sorted by id."""
     ids = table.column("id")
-    lists = table.column("assets").combine_chunks()
+    lists = arrays.one(table.column("assets"))
     sizes = arrays.numbers(pc.struct_field(lists.flatten(), "size"), np.int64)
     starts, ends = (
-        arrays.numbers(table.column(name).combine_chunks(), np.int64) for name in ("start_datetime", "end_datetime")
+        arrays.numbers(arrays.one(table.column(name)), np.int64) for name in ("start_datetime", "end_datetime")
     )
     return Chunk(
         first_id=ids[0].as_py(),
@@ -140,7 +139,7 @@ def describe(table: pa.Table, files: tuple[FileRef, ...]) -> Chunk:
 
 def leaf_of(table: pa.Table, column: Literal["digest", "content_digest"]) -> bytes:
     """The leaf over a column of digests, straight from Arrow's memory."""
-    values = table.column(column).combine_chunks()
+    values = arrays.one(table.column(column))
     size = digests.DIGEST_SIZE
     start = values.offset * size
     data = values.buffers()[1].slice(start, len(values) * size) if len(values) else b""
@@ -169,7 +168,7 @@ def apply_changes(chunks: Sequence[Chunk], changes: Sequence[Chunk]) -> list[Chu
 
 
 def _cover(table: pa.Table) -> BBox | None:
-    boxes = table.column("bbox").combine_chunks()
+    boxes = arrays.one(table.column("bbox"))
     if boxes.null_count:
         boxes = boxes.filter(boxes.is_valid())
     if len(boxes) == 0:
@@ -244,7 +243,12 @@ def decode_snapshot(data: bytes, *, where: str, changes: bool = False) -> list[C
     try:
         # Not pq.read_table: its scanner may let go of the bytes in a thread of Arrow's after Python has ended, which
         # aborts the process (exit code 134 in 19 of 100 runs on a busy machine, in none of 100 by ParquetFile).
-        table = pq.ParquetFile(io.BytesIO(data)).read().select(SNAPSHOT_SCHEMA.names).cast(SNAPSHOT_SCHEMA)
+        table = (
+            pq.ParquetFile(pa.BufferReader(data))
+            .read(use_threads=False)
+            .select(SNAPSHOT_SCHEMA.names)
+            .cast(SNAPSHOT_SCHEMA)
+        )
         times = {name: table.column(name).cast(pa.int64()).to_pylist() for name in ("start_datetime", "end_datetime")}
         names = ("first_id", "last_id", "rows", "digest", "content_digest", "assets", "bytes", "files")
         plain = zip(*(table.column(name).to_pylist() for name in names), strict=True)
