@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,12 @@ class Objects:
     def put_bytes(self, data: bytes, extension: str = "") -> ObjectRef:
         """Store bytes; a second time it finds them there.
 
+        What is shorter was torn by a power cut, since nothing else ends early under its final name: it is replaced.
+
         Raises
         ------
         Integrity
-            If an object of that name is there with another size: it is damaged, and is left alone.
+            If an object of that name is there and longer: it is damaged, and is left alone.
         """
         digest = sha256(data)
         path = object_path(digest, extension)
@@ -56,12 +59,14 @@ class Objects:
             # Garbage collection may have taken it in between: then it is written after all.
             if stored is None and not self._store.put_new(path, data):
                 stored = self._store.size(path)
-            if stored is not None and stored != len(data):
+            if stored is not None and stored < len(data):
+                self._store.replace(path, data)
+            elif stored is not None and stored != len(data):
                 raise _wrong_size(path, stored, len(data))
         return ObjectRef(path, digest, len(data))
 
     def put_file(self, source: Path, extension: str | None = None, *, known: bytes | None = None) -> ObjectRef:
-        """Store a file, in bounded memory.
+        """Store a file, in bounded memory; see `put_bytes`.
 
         Parameters
         ----------
@@ -77,7 +82,7 @@ class Objects:
         InvalidInput
             If the file changes while it is being stored.
         Integrity
-            If an object of that name is there with another size.
+            If an object of that name is there and longer.
         """
         suffix = _extension(source) if extension is None else extension
         size = source.stat().st_size
@@ -86,7 +91,7 @@ class Objects:
         digest = known or hash_file(source)
         path = object_path(digest, suffix)
         stored = self._store.size(path)
-        if stored is None:
+        if stored is None or stored < size:
             self._store.put_stream(path, _proven(source, digest))
             stored = self._store.size(path)
         if stored != size:
@@ -137,10 +142,18 @@ class ManifestFiles:
         return f"{self._folder}/{ref.sha256.hex()}.parquet"
 
     def put(self, data: bytes) -> FileRef:
-        """Write a file unless it is there."""
+        """Write a file unless it is there whole: one that a power cut has torn is replaced."""
         ref = FileRef(sha256(data), len(data))
-        self._store.put_new(self.path(ref), data)
+        path = self.path(ref)
+        if not self._store.put_new(path, data) and not self._is(path, data):
+            self._store.replace(path, data)
         return ref
+
+    def _is(self, path: str, data: bytes) -> bool:
+        """Whether a file has these bytes. It is rarely asked: of a commit that is tried again, or gives rows back."""
+        with suppress(NotFound):  # garbage collection has taken it just now
+            return self._store.get(path) == data
+        return False
 
     def tail(self, ref: FileRef, start: int) -> bytes:
         """The file's bytes from ``start`` on; only their number is proven.
