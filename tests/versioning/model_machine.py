@@ -214,7 +214,8 @@ class StoreMachine(RuleBasedStateMachine):
         """Commit under a fault, and judge what came of it."""
         model = self.models[name]
         self.known[name][change.id] = change
-        old = model.latest()
+        # Where latest means nothing (no version has passed its checks), a change stays on what it was made from.
+        old = model.latest() or change.base
         run = None
         if rival is not None:
             self.prepare_rival(rival)
@@ -230,10 +231,10 @@ class StoreMachine(RuleBasedStateMachine):
                 again = replace(again, removed=change.removed & model.content(again.base).keys())
                 self.change(who, name, again, None, None, armed=False)
             return
-        latests = {old, model.latest()} if struck else {old}
+        latests = {old, model.latest() or change.base} if struck else {old}
         # What latest was between the rival's doing and ours.
         latests |= {model.versions[result.version.number - 1].parent or 0} if result and result.created else set()
-        latests |= {model.latest(len(model.versions) - 1)} if struck and model.versions else set()
+        latests |= {model.latest(len(model.versions) - 1) or change.base} if struck and model.versions else set()
         if error is not None:
             assert isinstance(error, Conflict), error
             assert change.id not in news

@@ -165,7 +165,7 @@ class History:
             assert isinstance(change, Change)
             # A rollback beside it may or may not have been seen; versions before it always are.
             moves = range(before, len(self.moves.get("latest", [])) + 1)
-            parents = {self.latest(number - 1, count) for count in moves}
+            parents = {self.latest(number - 1, count) or change.base for count in moves}
             onto = record.parent or 0
             assert onto in parents, f"v{number} was made on v{onto}, latest was {parents}: a lost update"
             assert not self.conflicts(change, onto), f"v{number} overwrote {self.conflicts(change, onto)}"
