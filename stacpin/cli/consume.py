@@ -199,7 +199,10 @@ def verify(
     catalog: SourceOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Prove every byte of a version, of all versions, or of a pulled folder. Exits with 30 if anything is wrong."""
+    """Prove every byte of a version, a catalog or a folder.
+
+    Exits with 30 if anything is wrong, and names it.
+    """
     out = output(json)
     from stacpin.cli import proving
 

@@ -57,7 +57,8 @@ def verify(out: Output, what: str | None, asked: Asked) -> None:
         from loaders import verify_folder
 
         with out.progress() as listen:
-            _answer(out, verify_folder(what, on_event=listen))
+            report = verify_folder(what, on_event=listen)
+        _answer(out, report)
     elif what is not None and not asked.all:
         if asked.repair_from:
             raise InvalidInput(
@@ -65,7 +66,8 @@ def verify(out: Output, what: str | None, asked: Asked) -> None:
                 hint=f"Repair the dataset: stacpin verify {what.partition('@')[0]} --all --repair-from URL",
             )
         with out.progress() as listen:
-            _answer(out, _pin(what, asked, listen))
+            proof = _pin(what, asked, listen)
+        _answer(out, proof)
     else:
         _whole(out, what, asked)
 
@@ -95,7 +97,8 @@ def _whole(out: Output, dataset: str | None, asked: Asked) -> None:
         from versioning.fsck import verify_catalog
 
         with out.progress() as listen:
-            _answer(out, verify_catalog(catalog, dataset, on_event=listen, **options))
+            report = verify_catalog(catalog, dataset, on_event=listen, **options)
+        _answer(out, report)
         return
     from versioning.repair import repair_catalog
 

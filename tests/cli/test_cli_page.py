@@ -21,6 +21,7 @@ _RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 _SOFTWARE = re.compile(r"^software .*$", re.MULTILINE)
 # What a catalog takes beside its objects depends on the release of pyarrow, the machine's name and the like.
 _SIZES = re.compile(r"^((?:copied|condemned|deleted|kept|waiting)\b.*?)[0-9.]+ k?B", re.MULTILINE)
+_DAY = re.compile(r"\b20\d\d-\d\d-\d\d\b")
 _CLEARED = re.compile(r"^cleared [0-9]+ files, [0-9.]+ k?B", re.MULTILINE)
 
 
@@ -55,4 +56,4 @@ def _played(cli, place: Path, command: str) -> str:
 
 def _settled(text: str) -> str:
     text = _CLEARED.sub("cleared", _SIZES.sub(r"\1SIZE", text))
-    return _SOFTWARE.sub("software", _RUN.sub("RUN", without_times(text)))
+    return _DAY.sub("DAY", _SOFTWARE.sub("software", _RUN.sub("RUN", without_times(text))))
