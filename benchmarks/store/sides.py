@@ -220,9 +220,10 @@ def find_dvc(scratch: Path) -> Path | None:
     binaries = scratch / "dvc-env" / "bin"
     if not (binaries / "dvc").exists():
         print(f"installing DVC {DVC_VERSION} in {binaries.parent}", file=sys.stderr)
+        uv = shutil.which("uv") or str(Path(__file__).parents[2] / ".tools" / "bin" / "uv")  # where make setup puts it
         for command in (
-            ["uv", "venv", "-q", "--clear", "-p", str(PYTHON), str(binaries.parent)],
-            ["uv", "pip", "install", "-q", "-p", str(binaries.parent), f"dvc=={DVC_VERSION}.*"],
+            [uv, "venv", "-q", "--clear", "-p", str(PYTHON), str(binaries.parent)],
+            [uv, "pip", "install", "-q", "-p", str(binaries.parent), f"dvc=={DVC_VERSION}.*"],
         ):
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
