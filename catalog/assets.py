@@ -10,50 +10,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
 from catalog.bands import band_fields, hoisted
-from catalog.crs_identity import crs_identity
-from catalog.footprints import BBox, bbox_of, from_geojson, raster_footprint
-from catalog.rasters import Raster, RasterLimits, open_raster
+from catalog.footprints import BBox, bbox_of, from_geojson
+from catalog.media_types import media_type_of
+from catalog.raster_facts import RasterFacts, raster_facts
+from catalog.rasters import RasterLimits, open_raster
 from versioning.errors import InvalidInput
 from versioning.objects import ObjectRef
 
-if TYPE_CHECKING:
-    from rasterio.crs import CRS
-
-__all__ = ["COG", "PARQUET", "AssetPart", "labels_asset", "opaque_asset", "raster_asset", "raster_part"]
-
-COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-PARQUET = "application/vnd.apache.parquet"
-
-# Python's own table of types reads the machine's files: an asset must not depend on them.
-_MEDIA_TYPES = {
-    ".csv": "text/csv",
-    ".fgb": "application/vnd.flatgeobuf",
-    ".geojson": "application/geo+json",
-    ".gpkg": "application/geopackage+sqlite3",
-    ".h5": "application/x-hdf5",
-    ".hdf": "application/x-hdf",
-    ".html": "text/html",
-    ".jp2": "image/jp2",
-    ".jpeg": "image/jpeg",
-    ".jpg": "image/jpeg",
-    ".json": "application/json",
-    ".laz": "application/vnd.laszip",
-    ".nc": "application/netcdf",
-    ".parquet": PARQUET,
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".txt": "text/plain",
-    ".xml": "application/xml",
-    ".zip": "application/zip",
-}
-_BYTES = "application/octet-stream"
+__all__ = ["AssetPart", "labels_asset", "opaque_asset", "raster_asset", "raster_part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +91,19 @@ def raster_asset(
     """
     with open_raster(path, crs=crs, limits=limits) as raster:
         return raster_part(
-            raster, ref, digest=digest, source=source, roles=roles, title=title, band_names=band_names, extra=extra
+            raster_facts(raster),
+            ref,
+            digest=digest,
+            source=source,
+            roles=roles,
+            title=title,
+            band_names=band_names,
+            extra=extra,
         )
 
 
 def raster_part(
-    raster: Raster,
+    facts: RasterFacts,
     ref: ObjectRef,
     *,
     digest: str,
@@ -136,17 +112,12 @@ def raster_part(
     title: str | None = None,
     band_names: Sequence[str] | None = None,
     extra: Mapping[str, Any] | None = None,
-    cog: bool = False,
 ) -> AssetPart:
-    """The asset of an opened raster: see `raster_asset`.
-
-    ``cog`` says that the caller has just validated it as a COG, which is another opening otherwise.
-    """
+    """The asset of a raster whose facts are known: see `raster_asset`."""
     extra = dict(extra or {})
-    bands = band_fields(raster, band_names, extra.pop("bands", None))
-    asset = _asset(ref, COG if cog else _raster_type(raster), digest=digest, source=source, roles=roles, title=title)
-    asset |= _projection(raster) | hoisted(bands) | extra
-    return AssetPart(asset, raster_footprint(raster))
+    bands = band_fields(facts.path, facts.bands, band_names, extra.pop("bands", None))
+    asset = _asset(ref, facts.media_type, digest=digest, source=source, roles=roles, title=title)
+    return AssetPart(asset | facts.projection | hoisted(bands) | extra, facts.footprint)
 
 
 def labels_asset(
@@ -208,7 +179,9 @@ def labels_asset(
         if value:
             label[f"label:{key}"] = value
     table = [{"name": name, "type": kind} for name, kind in sorted({"geometry": "geometry", **columns}.items())]
-    asset = _asset(ref, _media_type(path), digest=digest, source=source, roles=("labels", "labels-vector"), title=title)
+    asset = _asset(
+        ref, media_type_of(path), digest=digest, source=source, roles=("labels", "labels-vector"), title=title
+    )
     asset |= _named_crs(crs)
     if native_bbox is not None:
         asset["proj:bbox"] = [float(value) for value in native_bbox]
@@ -233,7 +206,7 @@ def opaque_asset(
     """
     asset = _asset(
         ref,
-        media_type or _media_type(path),
+        media_type or media_type_of(path),
         digest=digest or f"b1:{ref.sha256.hex()}",
         source=source,
         roles=roles,
@@ -261,41 +234,6 @@ def _asset(
     }
     optional = {"title": title, "pin:source": source}
     return asset | {key: value for key, value in optional.items() if value is not None}
-
-
-def _media_type(path: Path) -> str:
-    return _MEDIA_TYPES.get(path.suffix.lower(), _BYTES)
-
-
-def _raster_type(raster: Raster) -> str:
-    if raster.dataset.driver != "GTiff":
-        return _media_type(raster.path)
-    from rio_cogeo.cogeo import cog_validate
-
-    # rio-stac's get_media_type says GeoTIFF of every COG
-    valid, _, _ = cog_validate(raster.files[0], quiet=True)
-    return COG if valid else "image/tiff; application=geotiff"
-
-
-def _projection(raster: Raster) -> dict[str, Any]:
-    """Projection 2.0, the CRS by its verified code: rio-stac gives WKT 1 as ``wkt2`` and guesses EPSG codes."""
-    from rio_stac.stac import get_projection_info
-
-    info = get_projection_info(raster.dataset)
-    fields = _crs_fields(raster.crs) | {"proj:shape": info["shape"]}
-    if not raster.dataset.transform.is_identity:
-        fields["proj:transform"] = [float(value) for value in info["transform"][:6]]
-        fields["proj:bbox"] = [float(value) for value in info["bbox"]]
-    return fields
-
-
-def _crs_fields(crs: CRS | None) -> dict[str, Any]:
-    if crs is None:  # placed by RPCs alone
-        return {"proj:code": None}
-    identity = crs_identity(crs)
-    if isinstance(identity, str):
-        return {"proj:code": identity}
-    return {"proj:code": None, "proj:wkt2": crs.to_wkt(version="WKT2_2019")}
 
 
 def _named_crs(name: str) -> dict[str, Any]:

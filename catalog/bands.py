@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from catalog.rasters import Raster, RasterLimits, open_raster
 from versioning.errors import InvalidInput
 
-__all__ = ["band_fields", "hoisted", "said_of_bands", "source_bands"]
+__all__ = ["band_fields", "hoisted", "own_bands", "said_of_bands", "source_bands"]
 
 _DATA_TYPES = {
     "complex_int16": "cint16",
@@ -29,49 +29,60 @@ _SHARED = ("data_type", "nodata", "unit", "raster:scale", "raster:offset")
 
 
 def source_bands(path: Path, *, crs: str | None = None, limits: RasterLimits | None = None) -> list[dict[str, Any]]:
-    """What a source raster says of its bands beyond their values, for the ``extra["bands"]`` of `raster_asset`.
-
-    A COG that ingest wrote no longer has it. For each band ``name`` (if all have one and no two the same, else
-    ``description``) and ``unit``; empty where the file says nothing.
-    """
+    """What a source raster says of its bands beyond their values: see `said_of_bands`."""
     with open_raster(path, crs=crs, limits=limits) as raster:
-        return said_of_bands(raster)
+        return said_of_bands(own_bands(raster))
 
 
-def said_of_bands(raster: Raster) -> list[dict[str, Any]]:
-    """What an opened raster says of its bands beyond their values; see `source_bands`."""
-    dataset = raster.dataset
-    texts = [text or "" for text in dataset.descriptions]
+def own_bands(raster: Raster) -> list[dict[str, Any]]:
+    """What an opened raster says of each band: description, data type, nodata, unit, scale, offset, as STAC names them.
+
+    What the file does not say is missing.
+    """
+    texts = raster.dataset.descriptions
+    described = [{"description": text} if text else {} for text in texts]
+    return [_values(raster, index) | text for index, text in zip(raster.dataset.indexes, described, strict=True)]
+
+
+def said_of_bands(own: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What of `own_bands` a COG that ingest wrote no longer has, for the ``extra["bands"]`` of `raster_asset`.
+
+    For each band ``name`` (if all have one and no two the same, else ``description``) and ``unit``; empty where the
+    file says nothing.
+    """
+    texts = [band.get("description", "") for band in own]
     key = "name" if all(texts) and len(set(texts)) == len(texts) else "description"
-    found = [{key: text, "unit": unit} for text, unit in zip(texts, dataset.units, strict=True)]
+    found = [{key: text, "unit": band.get("unit")} for text, band in zip(texts, own, strict=True)]
     return [{name: value for name, value in band.items() if value} for band in found]
 
 
-def band_fields(raster: Raster, names: Sequence[str] | None, extra: object) -> list[dict[str, Any]]:
-    """STAC's band objects of a raster: name, data type, nodata, unit, scale and offset, and what ``extra`` adds.
+def band_fields(
+    path: Path, own: Sequence[Mapping[str, Any]], names: Sequence[str] | None, extra: object
+) -> list[dict[str, Any]]:
+    """STAC's band objects of a raster: what it says of them (`own_bands`), their names, and what ``extra`` adds.
 
     Raises
     ------
     InvalidInput
         If names or ``extra`` are not as many as the bands.
     """
-    dataset = raster.dataset
-    declared = [{} for _ in dataset.indexes] if extra is None else extra
+    declared = [{} for _ in own] if extra is None else extra
     for what, values in (("band names", names), ("bands", declared)):
-        if values is not None and (not isinstance(values, Sequence) or len(values) != dataset.count):
+        if values is not None and (not isinstance(values, Sequence) or len(values) != len(own)):
             found = len(values) if isinstance(values, Sequence) else f"{values!r} as"
             raise InvalidInput(
-                f"{raster.path} has {dataset.count} bands, but {found} {what} are declared.",
+                f"{path} has {len(own)} bands, but {found} {what} are declared.",
                 hint="Declare one for each band, in their order.",
             )
-    own = [text or "" for text in dataset.descriptions]
-    if not all(own) or len(set(own)) != len(own):
-        own = [f"b{index}" for index in dataset.indexes]
+    texts = [band.get("description", "") for band in own]
+    if not all(texts) or len(set(texts)) != len(texts):
+        texts = [f"b{number}" for number in range(1, len(own) + 1)]
     bands = []
-    for index, more in zip(dataset.indexes, declared, strict=True):  # type: ignore[reportArgumentType]
-        band = _values(raster, index) | {"name": names[index - 1] if names else own[index - 1]} | dict(more)
+    for at, more in enumerate(declared):  # type: ignore[reportArgumentType]
+        values = {key: value for key, value in own[at].items() if key != "description"}
+        band = values | {"name": names[at] if names else texts[at]} | dict(more)
         if names:
-            band["name"] = names[index - 1]
+            band["name"] = names[at]
         if str(band["name"]).lower() in _COMMON_NAMES:
             band.setdefault("eo:common_name", str(band["name"]).lower())
         bands.append(band)

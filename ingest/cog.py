@@ -241,6 +241,10 @@ def is_wanted(raster: Raster, profile: CogProfile) -> bool:
         return False
     if {tuple(shape) for shape in dataset.block_shapes} != {(blocksize, blocksize)}:
         return False
+    if structure.get("LAYOUT") == "COG" and max(dataset.shape) <= blocksize:
+        # A single tile without overviews, of which GDAL says that its COG driver laid it out so and that nothing has
+        # changed it since: nothing is left that could be out of order. To validate it takes another opening, 1.4 ms.
+        return not dataset.overviews(1)
     valid, _, _ = cog_validate(raster.files[0], strict=True, quiet=True, config=GDAL_OPTIONS)
     return valid
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from catalog.assets import AssetPart
 from ingest.describe import part_of, raster_part_of
 from ingest.plan import PlannedAsset
 from ingest.recipe import Layer
+
+if TYPE_CHECKING:
+    from catalog.raster_facts import RasterFacts
 
 __all__ = ["Made", "Task", "convert"]
 
@@ -118,22 +122,34 @@ def convert(task: Task) -> Made:
 
 
 def _kept_raster(task: Task) -> Made | None:
-    """A source that already is the wanted COG, described in one opening: its pixels were read when it was inspected.
+    """A source that already is the wanted COG, described by what was read of it when it was inspected, or now.
 
-    Its bytes are proven to be those that were inspected when they are stored. So a tile of 150 KB takes 3 ms here
-    instead of 9.
+    Its bytes are proven to be those that were inspected when they are stored.
     """
-    from catalog.rasters import open_raster
-    from ingest.cog import CogProfile, is_wanted
+    from catalog.raster_facts import RasterFacts
 
     inspected = task.asset.inspection
     if inspected.bytes_digest is None or task.target_crs is not None or task.layer.resolution is not None:
         return None
+    if inspected.facts is not None:
+        facts = RasterFacts.from_json(task.source, inspected.facts)
+    elif (found := _facts(task)) is not None:
+        facts = found
+    else:
+        return None
+    part = raster_part_of(task.asset, facts, inspected.digest, source=facts)
+    return Made(task.source, ".tif", inspected.digest, part, inspected.bytes_digest, kept=True)
+
+
+def _facts(task: Task) -> RasterFacts | None:
+    """The facts of a source that is the wanted COG."""
+    from catalog.raster_facts import raster_facts
+    from catalog.rasters import open_raster
+    from ingest.cog import CogProfile, is_wanted
+
     with open_raster(task.source, crs=task.layer.source_crs) as raster:
-        if not is_wanted(raster, CogProfile(**task.layer.cog.model_dump())):
-            return None
-        part = raster_part_of(task.asset, raster, inspected.digest, source=raster, cog=True)
-        return Made(task.source, ".tif", inspected.digest, part, inspected.bytes_digest, kept=True)
+        wanted = is_wanted(raster, CogProfile(**task.layer.cog.model_dump()))
+        return raster_facts(raster, cog=True) if wanted else None
 
 
 def _raster(task: Task) -> Made:

@@ -18,6 +18,7 @@ from ingest.convert import Made, Task
 from ingest.describe import at, item_of, kept_part, stored_ref
 from ingest.journal import Done, Journal, decode, task_key
 from ingest.plan import Plan, Refusal
+from ingest.processes import Processes
 from ingest.recipe import Recipe
 from ingest.storing import Storing
 from ingest.unfinished import Unfinished, take_over
@@ -67,7 +68,7 @@ def convert_all(
     plan: Plan,
     journal: Journal,
     *,
-    workers: int,
+    processes: Processes,
     executor: Executor | None,
     on_event: Listener,
 ) -> Converted:
@@ -83,7 +84,7 @@ def convert_all(
     with tempfile.TemporaryDirectory(prefix="stacpin-") as scratch, Storing(catalog) as storing:
         work = _Work(catalog, recipe, plan, journal=journal, storing=storing, scratch=Path(scratch), on_event=on_event)
         try:
-            work.run(executor, workers)
+            work.run(executor, processes)
         except BaseException as error:
             with suppress(StacpinError):  # what stopped the run comes first
                 journal.fail(error, work.made.stored)
@@ -122,7 +123,7 @@ class _Work:
         self._own = f"{scratch}{os.sep}"
         self._done = 0
 
-    def run(self, executor: Executor | None, workers: int) -> None:
+    def run(self, executor: Executor | None, processes: Processes) -> None:
         """Take over, convert, store; make each item as soon as all its parts are there."""
         tasks = list(self._tasks())
         self._left.update(task.item for task in tasks)
@@ -133,7 +134,7 @@ class _Work:
                 self._finish(item.source.id)
         left = self._resume(tasks)
         waiting: deque[_Waiting] = deque()
-        for task, result in run_tasks(executor, left, workers=workers):
+        for task, result in run_tasks(executor, left, processes=processes):
             waiting.append((task, result, self._store(task, result)))
             while waiting and (len(waiting) > _WAITING or _is_ready(waiting[0])):
                 self._take(*waiting.popleft())

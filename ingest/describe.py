@@ -8,15 +8,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalog.assets import COG, PARQUET, AssetPart, labels_asset, opaque_asset, raster_part
+from catalog.assets import AssetPart, labels_asset, opaque_asset, raster_part
 from catalog.bands import said_of_bands, source_bands
 from catalog.footprints import from_geojson
 from catalog.items import build_item
+from catalog.media_types import COG, PARQUET
 from versioning.digests import parse_multihash
 from versioning.objects import ObjectRef
 
 if TYPE_CHECKING:
-    from catalog.rasters import Raster
+    from catalog.raster_facts import RasterFacts
     from ingest.plan import PlannedAsset, PlannedItem
     from ingest.recipe import Band, Layer, Recipe
     from ingest.sources import SourceAsset
@@ -70,10 +71,11 @@ def part_of(asset: PlannedAsset, path: Path, digest: str, labels: Mapping[str, A
     """
     layer = asset.source.settings
     if layer.kind == "raster":
+        from catalog.raster_facts import raster_facts
         from catalog.rasters import open_raster
 
         with open_raster(path) as raster:
-            return raster_part_of(asset, raster, digest)
+            return raster_part_of(asset, raster_facts(raster), digest)
     if layer.kind == "labels" and labels is not None:
         properties = labels["properties"]
         wanted = layer.label.properties
@@ -103,19 +105,18 @@ def part_of(asset: PlannedAsset, path: Path, digest: str, labels: Mapping[str, A
 
 
 def raster_part_of(
-    asset: PlannedAsset, raster: Raster, digest: str, *, source: Raster | None = None, cog: bool = False
+    asset: PlannedAsset, facts: RasterFacts, digest: str, *, source: RasterFacts | None = None
 ) -> AssetPart:
-    """The part of an item that an opened raster is; ``source`` is what it was made of, where that is open too."""
+    """The part of an item that a raster is; ``source`` is what it was made of, where the facts of that are known."""
     layer = asset.source.settings
     return raster_part(
-        raster,
+        facts,
         _NOWHERE,
         digest=digest,
         source=asset.lineage,
         roles=asset_roles(layer),
         title=asset_title(asset),
         extra=_extra(layer) | {"bands": asset_bands(asset, digest, source)},
-        cog=cog,
     )
 
 
@@ -158,7 +159,7 @@ def parent_bands(parent: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{**shared, **band} for band in parent.get("bands", ())]
 
 
-def asset_bands(asset: PlannedAsset, digest: str | None, source: Raster | None = None) -> list[dict[str, Any]]:
+def asset_bands(asset: PlannedAsset, digest: str | None, source: RasterFacts | None = None) -> list[dict[str, Any]]:
     """What is known of the bands beside their values: the recipe's word counts, then the parent's, then the source's.
 
     The file's own names and units are tags: of a file with the parent's content they are not asked again, so that
@@ -171,14 +172,14 @@ def asset_bands(asset: PlannedAsset, digest: str | None, source: Raster | None =
     digest
         The content digest of what was made; None if the parent's asset serves.
     source
-        The source, if it is open.
+        The facts of the source, if they are known.
     """
     layer, parent = asset.source.settings, asset.parent
     same = parent is not None and digest in {None, parent.get("pin:digest")}
     if parent is not None and same and not asset.unnamed:
         found = [{name: band[name] for name in _BAND if name in band} for band in parent_bands(parent)]
     elif source is not None:
-        found = said_of_bands(source)
+        found = said_of_bands(source.bands)
     else:
         found = source_bands(asset.source.path, crs=layer.source_crs)
     if not layer.bands:

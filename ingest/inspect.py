@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ingest.cache import DigestCache, fingerprint_of
 from versioning.errors import NotFound, StorageUnavailable
@@ -13,6 +13,8 @@ from versioning.objects import hash_file
 
 if TYPE_CHECKING:
     from rasterio.crs import CRS
+
+    from catalog.rasters import Raster
 
 __all__ = ["Inspection", "content_digest", "inspect_labels", "inspect_opaque", "inspect_raster"]
 
@@ -43,6 +45,9 @@ class Inspection:
         The files that take part beside the source: its mask, the parts of a Shapefile, what a VRT names.
     settled
         Whether the source's state was taken early enough to stand for its content, see `ingest.file_memory`.
+    facts
+        Of a raster that already is the COG its layer wants, if it was opened: `catalog.raster_facts.RasterFacts` as
+        JSON, so that nobody has to open it again.
     """
 
     path: Path
@@ -54,26 +59,51 @@ class Inspection:
     bytes_digest: bytes | None = None
     others: tuple[Path, ...] = ()
     settled: bool = False
+    facts: bytes | None = None
 
 
-def inspect_raster(path: Path, cache: DigestCache, *, crs: str | None = None) -> Inspection:
-    """Inspect a raster; its pixels are decoded only if its bytes are new."""
+def inspect_raster(
+    path: Path, cache: DigestCache, *, crs: str | None = None, profile: Mapping[str, Any] | None = None
+) -> Inspection:
+    """Inspect a raster; its pixels are decoded only if its bytes are new.
+
+    Where it already is the COG of a ``profile`` (the fields of `ingest.cog.CogProfile`), its facts are read too.
+    """
     from catalog.raster_digest import raster_digest_of
     from catalog.rasters import open_raster
 
+    opened = _state([path]) if path.is_file() else None
     with open_raster(path, crs=crs) as raster:
         files = raster.files
         before = _state(files)
         hashes = {file: hash_file(file) for file in files}
         key = fingerprint_of(hashes, "raster", crs)
-        digest = cache.get(key)
-        if digest is None:
-            digest = raster_digest_of(raster)
-            _check_state(path, files, before)
+        known = cache.get(key)
+        digest = known or raster_digest_of(raster)
+        facts = None if profile is None else _facts_of(raster, profile)
+        _check_state(path, files, before)
+        if opened != before[:1]:  # what is open is not what was hashed
+            raise _changed(path)
+        if known is None:
             cache.put(key, digest)
         return Inspection(
-            path, key, digest, _crs_name(raster.crs), _size(before), raster.dataset.count, hashes[files[0]], files[1:]
+            path,
+            key,
+            digest,
+            _crs_name(raster.crs),
+            _size(before),
+            raster.dataset.count,
+            hashes[files[0]],
+            files[1:],
+            facts=facts,
         )
+
+
+def _facts_of(raster: Raster, profile: Mapping[str, Any]) -> bytes | None:
+    from catalog.raster_facts import raster_facts
+    from ingest.cog import CogProfile, is_wanted
+
+    return raster_facts(raster, cog=True).to_json() if is_wanted(raster, CogProfile(**profile)) else None
 
 
 def inspect_labels(
@@ -143,7 +173,11 @@ def _state(files: Sequence[Path]) -> list[tuple[int, int]]:
 def _check_state(path: Path, files: Sequence[Path], before: list[tuple[int, int]]) -> None:
     """Refuse a file that was written to: its digest would be remembered for bytes that it is not of, for ever."""
     if _state(files) != before:
-        raise StorageUnavailable(f"{path} changed while it was read.", hint="Run again when nothing writes to it.")
+        raise _changed(path)
+
+
+def _changed(path: Path) -> StorageUnavailable:
+    return StorageUnavailable(f"{path} changed while it was read.", hint="Run again when nothing writes to it.")
 
 
 def _crs_name(crs: CRS | None) -> str:

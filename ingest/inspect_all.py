@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import time
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from sys import intern
@@ -19,6 +18,7 @@ from ingest.cache import SCHEME, DigestCache
 from ingest.file_memory import FileMemory, Seen, trusted
 from ingest.inspect import Inspection, inspect_labels, inspect_opaque, inspect_raster
 from ingest.listing import Listing
+from ingest.processes import Processes
 from ingest.recipe import Layer
 from ingest.sources import SourceAsset
 from versioning.errors import StacpinError, StorageUnavailable
@@ -42,20 +42,24 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How the files of a layer are read; ``how`` is the same as text."""
+    """How the files of a layer are read; ``how`` is the same as text.
+
+    ``profile`` is that of the COGs that rasters become, where files may be them already.
+    """
 
     kind: str
     crs: str | None
     layer: str | None
     precision: float | None
     how: str
+    profile: dict[str, Any] | None
 
 
 _Result = tuple[Inspection | StacpinError, Seen | None]
 
 
 def inspect_all(
-    assets: Sequence[SourceAsset], cache: DigestCache, *, workers: int, on_event: Listener = silent
+    assets: Sequence[SourceAsset], cache: DigestCache, *, processes: Processes, on_event: Listener = silent
 ) -> Generator[tuple[int, Inspection | StacpinError], None, None]:
     """What each source is, or why it is refused, in the order in which it becomes known.
 
@@ -65,8 +69,8 @@ def inspect_all(
         The sources.
     cache
         Content digests by bytes; what is remembered of files lies beside it.
-    workers
-        Threads or processes.
+    processes
+        Where many files are inspected; few of them in as many threads.
 
     Yields
     ------
@@ -90,7 +94,7 @@ def inspect_all(
         done = len(jobs) - len(left)
         yield from ((at, inspection) for at, inspection in enumerate(recalled) if inspection is not None)
         on_event(Progress("plan", done, len(assets), "files"))
-        for some, results in _batches(jobs, left, cache, workers):
+        for some, results in _batches(jobs, left, cache, processes):
             fresh += results
             if len(fresh) >= _WRITTEN:
                 _keep(cache, memory, fresh)
@@ -117,25 +121,26 @@ def _jobs(assets: Iterable[SourceAsset]) -> Iterator[_Job]:
 def _way(layer: Layer) -> _Way:
     name, precision = (layer.layer, layer.precision) if layer.kind == "labels" else (None, None)
     how = repr((SCHEME, layer.kind, layer.source_crs, name, precision))
-    return _Way(layer.kind, layer.source_crs, name, precision, how)
+    profile = layer.cog.model_dump() if layer.kind == "raster" and layer.resolution is None else None
+    return _Way(layer.kind, layer.source_crs, name, precision, how, profile)
 
 
 def _batches(
-    jobs: Sequence[_Job], left: Sequence[int], cache: DigestCache, workers: int
+    jobs: Sequence[_Job], left: Sequence[int], cache: DigestCache, processes: Processes
 ) -> Iterator[tuple[list[int], list[_Result]]]:
     """The results, some at a time and in order; only a few batches wait, so memory does not grow with the files."""
     batches = [list(left[start : start + _BATCH]) for start in range(0, len(left), _BATCH)]
     if not batches:
         return
-    processes = len(left) >= _MANY and workers > 1
-    batches = batches if processes else [[at] for at in left]
+    many = len(left) >= _MANY and processes.most > 1
+    batches = batches if many else [[at] for at in left]
     waiting: deque[tuple[list[int], Future[list[_Result]]]] = deque()
-    with _pool(workers, processes=processes) as pool:
+    with _pool(processes, many=many) as pool:
         try:
             for batch in batches:
-                given = None if processes else cache
+                given = None if many else cache
                 waiting.append((batch, pool.submit(_inspect, [jobs[at] for at in batch], cache.path, given)))
-                if len(waiting) > workers * 4:
+                if len(waiting) > processes.most * 4:
                     some, future = waiting.popleft()
                     yield some, future.result()
             while waiting:
@@ -148,18 +153,17 @@ def _batches(
                 kind="worker-died",
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for _, future in waiting:
+                future.cancel()
 
 
-def _pool(workers: int, *, processes: bool) -> Executor:
-    if not processes:
-        return ThreadPoolExecutor(workers)
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C goes to all processes of a terminal; the one that started the workers ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _pool(processes: Processes, *, many: bool) -> Iterator[Executor]:
+    if many:
+        yield processes.pool()
+        return
+    with ThreadPoolExecutor(processes.most) as pool:
+        yield pool
 
 
 def _inspect(jobs: Sequence[_Job], path: Path, cache: DigestCache | None) -> list[_Result]:
@@ -182,7 +186,7 @@ def _inspected(job: _Job, cache: DigestCache) -> _Result:
     way = job.way
     try:
         if way.kind == "raster":
-            result = inspect_raster(job.path, cache, crs=way.crs)
+            result = inspect_raster(job.path, cache, crs=way.crs, profile=way.profile)
         elif way.kind == "labels":
             result = inspect_labels(job.path, cache, crs=way.crs, layer=way.layer, precision=way.precision)
         else:

@@ -16,6 +16,7 @@ from ingest.inspect import Inspection
 from ingest.inspect_all import inspect_all
 from ingest.parents import Parents
 from ingest.planned import Plan, PlannedAsset, PlannedItem, Refusal, State, refusal_dict
+from ingest.processes import Processes
 from ingest.recipe import Recipe
 from ingest.sources import SourceAsset, SourceItem
 from ingest.verdicts import Verdicts
@@ -72,7 +73,7 @@ def make_plan(
     parent: Version | None,
     *,
     cache: DigestCache,
-    workers: int = 2,
+    processes: Processes,
     on_event: Listener = silent,
 ) -> Plan:
     """Inspect all sources and compare them with the parent version.
@@ -85,7 +86,7 @@ def make_plan(
     """
     assets = [(item, asset) for item in items for asset in item.assets.values()]
     sources = _Sources(items)
-    with closing(inspect_all([asset for _, asset in assets], cache, workers=workers, on_event=on_event)) as found:
+    with closing(inspect_all([asset for _, asset in assets], cache, processes=processes, on_event=on_event)) as found:
         for at, result in found:
             item, asset = assets[at]
             error = result if isinstance(result, StacpinError) else _wrong_bands(asset, result)

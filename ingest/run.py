@@ -18,6 +18,7 @@ from ingest.convert_all import Converted, convert_all
 from ingest.describe import declared, software
 from ingest.journal import Journal
 from ingest.plan import Plan, check_settings, make_plan, refusal_dict
+from ingest.processes import Processes
 from ingest.recipe import Recipe
 from ingest.sources import find_items
 from ingest.staging import ItemLines, StagedRun, mark_discarded, new_run_id, quarantine, write_staged
@@ -55,7 +56,7 @@ class Run:
     folder
         Where the recipe lies.
     workers
-        How many processes convert, and threads inspect.
+        How many processes inspect and convert, or threads where there is little to inspect.
     executor
         Where conversions run instead, e.g. a Dask cluster's; it must see the same files.
     on_event
@@ -79,7 +80,7 @@ class Run:
         self.id = new_run_id(self.dataset.now())
         self.stage = Stage.NEW
         self._folder = folder
-        self._workers = workers
+        self._processes = Processes(workers)
         self._executor = executor
         self._cache = cache or DigestCache()
         self.on_event = on_event
@@ -105,7 +106,7 @@ class Run:
             items,
             self.dataset.latest(),
             cache=self._cache,
-            workers=self._workers,
+            processes=self._processes,
             on_event=self.on_event,
         )
         return self._plan
@@ -153,12 +154,13 @@ class Run:
                 self.recipe,
                 plan,
                 self._journal,
-                workers=self._workers,
+                processes=self._processes,
                 executor=self._executor,
                 on_event=self.on_event,
             )
         finally:
             self._journal.close()
+            self._processes.close()
 
     def check(self) -> list[dict[str, Any]]:
         """Check what was made. A failed check does not stop the run, but keeps ``latest`` where it is.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.summaries import Summing
 from ingest.describe import kinds_of
+from versioning.arrays import texts
 from versioning.canonical import parse
 from versioning.version import Version
 
@@ -110,7 +110,7 @@ def rows_by_id(version: Version, ids: Collection[str]) -> dict[str, Before]:
         if first == end:
             continue
         table = version.table(chunk, ["id", "content_digest", "item"])
-        ids = pa.array(wanted[first:end], table.schema.field("id").type)
+        ids = texts([item_id.encode() for item_id in wanted[first:end]], table.schema.field("id").type)
         # The stubs do not know the functions of Arrow, which are made when it is imported.
         table = table.filter(pc.is_in(table.column("id"), value_set=ids))  # type: ignore[reportAttributeAccessIssue]
         columns = (table.column(name).to_pylist() for name in ("id", "content_digest", "item"))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, Executor, Future
 
 from ingest.convert import Made, Task, convert
+from ingest.processes import Processes
 from versioning.errors import StacpinError, StorageUnavailable
 
 __all__ = ["run_tasks"]
@@ -30,7 +28,7 @@ _AHEAD = 24
 Outcome = tuple[Task, Made | StacpinError]
 
 
-def run_tasks(executor: Executor | None, tasks: Sequence[Task], *, workers: int) -> Iterator[Outcome]:
+def run_tasks(executor: Executor | None, tasks: Sequence[Task], *, processes: Processes) -> Iterator[Outcome]:
     """What became of each task, in order: what was made, or why its source is refused.
 
     Parameters
@@ -39,8 +37,8 @@ def run_tasks(executor: Executor | None, tasks: Sequence[Task], *, workers: int)
         The caller's; None begins here, and goes on in processes of our own where there is enough to do.
     tasks
         What to convert.
-    workers
-        How many processes of our own at most.
+    processes
+        Processes of our own.
 
     Raises
     ------
@@ -51,37 +49,24 @@ def run_tasks(executor: Executor | None, tasks: Sequence[Task], *, workers: int)
         yield from _on(executor, tasks)
         return
     done, spent = 0, 0.0
-    while done < len(tasks) and not _worth_processes(tasks, done, spent, workers):
+    while done < len(tasks) and not _worth_processes(tasks, done, spent, processes):
         started = time.perf_counter()
         result = _attempt(tasks[done])
         spent += time.perf_counter() - started if done else 0.0  # the first one pays for imports
         yield tasks[done], result
         done += 1
     if done < len(tasks):
-        with _processes(min(workers, len(tasks) - done)) as pool:
-            yield from _on(pool, tasks[done:])
+        yield from _on(processes.pool(), tasks[done:])
 
 
-def _worth_processes(tasks: Sequence[Task], done: int, spent: float, workers: int) -> bool:
+def _worth_processes(tasks: Sequence[Task], done: int, spent: float, processes: Processes) -> bool:
     left = len(tasks) - done
-    if workers < 2 or left < 2:  # noqa: PLR2004 - one worker is no pool, one task is none for several
+    if processes.most < 2 or left < 2:  # noqa: PLR2004 - one worker is no pool, one task is none for several
         return False
     if done == 0:
         heavy = [task.asset.inspection.size for task in tasks if task.layer.kind != "file"]
         return len(heavy) > 1 and (sum(heavy) > _MANY_BYTES or len(heavy) > _MANY_FILES)
     return done > 1 and spent > _TRIED_FOR and spent / (done - 1) * left > _WORTH
-
-
-@contextmanager
-def _processes(workers: int) -> Iterator[Executor]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts) as pool:
-        yield pool
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C goes to all processes of a terminal; the one that started the workers ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _on(pool: Executor, tasks: Sequence[Task]) -> Iterator[Outcome]:

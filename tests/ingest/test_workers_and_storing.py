@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ingest_samples import LABELS, RASTERS, Project, pixels, write_cog, write_ge
 
 from catalog.rasters import open_raster
 from ingest import storing, workers
+from ingest.processes import Processes
 from ingest.publish import commit_staged
 from ingest.staging import read_staged
 from ingest.storing import Storing, _Budget
@@ -47,7 +49,7 @@ class Notes(ThreadPoolExecutor):
 
 
 def test_a_few_small_files_start_no_processes(six: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_processes", lambda *_: pytest.fail("a pool was started"))
+    monkeypatch.setattr(Processes, "pool", lambda _: pytest.fail("processes were started"))
     monkeypatch.setattr(workers, "_WORTH", 600.0)  # on a machine that is busy
     assert six.must_ingest(workers=4).record.statistics.items == 6
 
@@ -60,15 +62,15 @@ def test_much_to_do_goes_to_processes_of_our_own(
     wanted = Project(six.folder, Catalog.create("memory://")).must_ingest(workers=1).digest
     monkeypatch.setattr(workers, name, value)
     monkeypatch.setattr(workers, "_WORTH", 0.0)
-    own = workers._processes
+    own = Processes.pool
     started: list[int] = []
-    monkeypatch.setattr(workers, "_processes", lambda count: (started.append(count), own(count))[1])
+    monkeypatch.setattr(Processes, "pool", lambda self: (started.append(self.most), own(self))[1])
     assert six.must_ingest(workers=2).digest == wanted
     assert started == [2]
 
 
 def test_the_first_file_pays_for_imports_and_is_not_counted(six: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_processes", lambda *_: pytest.fail("a pool was started"))
+    monkeypatch.setattr(Processes, "pool", lambda _: pytest.fail("processes were started"))
     convert, seen, now = workers.convert, [], [0.0]
 
     def slow(task: Any) -> Any:
@@ -108,15 +110,23 @@ def test_work_is_not_handed_out_endlessly_ahead(six: Project, monkeypatch: pytes
         for key, asset in item.assets.items()
     ]
     with Notes() as pool:
-        results = workers.run_tasks(pool, tasks, workers=2)
+        results = workers.run_tasks(pool, tasks, processes=Processes(2))
         next(results)
         assert len(pool.batches) == 2
         assert len(list(results)) == 5
 
 
-def test_a_tile_that_is_kept_is_read_once_and_not_copied(six: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("remembered", "times"), [(False, 0), (True, 1)])
+def test_a_tile_that_is_kept_is_read_once_and_not_copied(
+    six: Project, monkeypatch: pytest.MonkeyPatch, remembered: bool, times: int
+) -> None:
+    """What was opened to be inspected is not opened again; a source that was inspected by an earlier plan is, once."""
     run = six.run(workers=1)
-    run.plan()
+    plan = run.plan()
+    if remembered:
+        for item in plan.items:
+            for key, asset in item.assets.items():
+                item.assets[key] = replace(asset, inspection=replace(asset.inspection, facts=None))
     opened: list[str] = []
 
     def noted(path: Path, **options: Any) -> Any:
@@ -128,7 +138,7 @@ def test_a_tile_that_is_kept_is_read_once_and_not_copied(six: Project, monkeypat
     monkeypatch.setattr("catalog.assets.open_raster", noted)
     monkeypatch.setattr("ingest.cog.shutil.copyfile", lambda *_: pytest.fail("it was copied"))
     run.convert()
-    assert [opened.count(f"s{seed}.tif") for seed in (1, 3, 5)] == [1, 1, 1]
+    assert [opened.count(f"s{seed}.tif") for seed in (1, 3, 5)] == [times] * 3
     assert run.kept == 3
     assert run.summary()["objects"] == 6
 

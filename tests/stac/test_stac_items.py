@@ -13,10 +13,11 @@ import pystac
 import pytest
 from stac_documents import part_of, ref_of
 
-from catalog.assets import COG, PARQUET, labels_asset, opaque_asset
+from catalog.assets import labels_asset, opaque_asset
 from catalog.bands import source_bands
 from catalog.footprints import to_geojson
 from catalog.items import build_item, utc_text
+from catalog.media_types import COG, PARQUET
 from catalog.validation import validate_item
 from versioning.canonical import canonical
 from versioning.errors import InvalidInput
