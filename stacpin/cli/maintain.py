@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from stacpin.cli.context import AuthorOption, CatalogOption, JsonOption, author, catalog_of, output
 from stacpin.cli.output import counted, human_bytes, table
-from versioning.errors import InvalidInput
+from stacpin.cli.values import age, version_number
 from versioning.ids import check_dataset_id
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_AGE = re.compile(r"([0-9]{1,6})([smhdw])|0")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_VERSION = re.compile(r"v?([1-9][0-9]{0,7})")
 _SHORT = timedelta(hours=1)
 
 ApplyOption = Annotated[bool, typer.Option("--apply", help="Do it. Without it, only say what would happen.")]
@@ -59,7 +55,7 @@ def gc(
     out = output(json)
     from versioning.gc import collect
 
-    ages = _age("--older-than", older_than), _age("--delay", delay)
+    ages = age("--older-than", older_than), age("--delay", delay)
     place = catalog_of(catalog)
     if apply and ages[1] < _SHORT:
         out.note("With a delay under an hour, let nobody commit until the second run is over.")
@@ -102,8 +98,8 @@ def expire(
     out = output(json)
     from versioning.expire import expire as retire
 
-    numbers = [_number(each) for each in version] if version else None
-    age = None if older_than is None else _age("--older-than", older_than)
+    numbers = [version_number("--version", each) for each in version] if version else None
+    oldest = None if older_than is None else age("--older-than", older_than)
     check_dataset_id(dataset)  # "landcover@v3" is a version, not the dataset
     place = catalog_of(catalog)
     history = place.dataset(dataset)
@@ -113,7 +109,7 @@ def expire(
         report = retire(
             history,
             keep_last=keep_last,
-            older_than=age,
+            older_than=oldest,
             versions=numbers,
             why=message if message is not None else _policy(keep_last, older_than),
             author=author(author_),
@@ -121,22 +117,6 @@ def expire(
             on_event=listen,
         )
     out.data(report.to_dict(), _expire_text(report))
-
-
-def _age(option: str, text: str) -> timedelta:
-    match = _AGE.fullmatch(text)
-    if match is None:
-        raise InvalidInput(
-            f"{option} {text}: not an age.", hint="Write a number and s, m, h, d or w: 14d, 24h.", kind="invalid-age"
-        )
-    return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match[2] else timedelta(0)
-
-
-def _number(text: str) -> int:
-    match = _VERSION.fullmatch(text)
-    if match is None:
-        raise InvalidInput(f"--version {text}: not a version.", hint="Write its number: v2.", kind="invalid-pin")
-    return int(match[1])
 
 
 def _policy(keep_last: int | None, older_than: str | None) -> str:

@@ -100,6 +100,7 @@ def test_names_keep_versions(cli, place):
         (["gc", "--older-than", "14"], 50, "14d"),
         (["gc", "--delay", "-1h"], 50, "not an age"),
         (["expire", DATASET], 50, "--keep-last N"),
+        (["expire", DATASET, "--older-than", "999999w"], 50, "not an age"),
         (["expire", DATASET, "--keep-last", "0"], 50, "Keep one"),
         (["expire", DATASET, "--keep-last", "1", "--version", "v1"], 50, "at once"),
         (["expire", DATASET, "--version", "latest"], 50, "v2"),
