@@ -38,11 +38,14 @@ class Output:
     quiet: bool = False
     _warnings: list[dict[str, Any]] = field(default_factory=list)
 
-    def data(self, data: Any, text: str | None = None, *, ok: bool = True) -> None:
-        """The command's answer: the envelope with ``--json``, else ``text``."""
+    def data(self, data: Any, text: str | None = None, *, ok: bool = True, lines: bool = False) -> None:
+        """The command's answer: the envelope with ``--json``, else ``text``.
+
+        ``lines`` writes the envelope in one line: it is the last of a stream.
+        """
         if self.json:
             envelope = {"ok": ok, "command": self.command, "data": data, "errors": self._warnings}
-            _write(_json(envelope, option=orjson.OPT_INDENT_2))
+            _write(_json(envelope, option=0 if lines else orjson.OPT_INDENT_2))
         elif text:
             _write(_text(text))
 

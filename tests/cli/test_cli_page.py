@@ -22,6 +22,8 @@ _SOFTWARE = re.compile(r"^software .*$", re.MULTILINE)
 # What a catalog takes beside its objects depends on the release of pyarrow, the machine's name and the like.
 _SIZES = re.compile(r"^((?:copied|condemned|deleted|kept|waiting)\b.*?)[0-9.]+ k?B", re.MULTILINE)
 _DAY = re.compile(r"\b20\d\d-\d\d-\d\d\b")
+# Records have the times of their writers in them.
+_HEAD = re.compile(r"\bhead sha256:[0-9a-f]{64}")
 _CLEARED = re.compile(r"^cleared [0-9]+ files, [0-9.]+ k?B", re.MULTILINE)
 
 
@@ -56,4 +58,5 @@ def _played(cli, place: Path, command: str) -> str:
 
 def _settled(text: str) -> str:
     text = _CLEARED.sub("cleared", _SIZES.sub(r"\1SIZE", text))
+    text = _HEAD.sub("head", text)
     return _DAY.sub("DAY", _SOFTWARE.sub("software", _RUN.sub("RUN", without_times(text))))

@@ -153,6 +153,8 @@ def test_a_missing_extra_is_named(here, words, missing, extra):
         ["search", "rocky-mountain@v3", "--bbox", "-106,40,-105,41"],
         ["pull", "rocky-mountain@v1", "PULLED"],
         ["verify", "rocky-mountain"],
+        ["audit"],
+        ["guard", "rocky-mountain@stable", "--verify"],
     ],
 )
 def test_reading_needs_no_extra(here, tmp_path, words):
