@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stacpin.cli import judging
 from stacpin.cli.context import AuthorOption, CatalogOption, JsonOption, author, catalog_of, output
 from stacpin.cli.output import Output, counted, table
 from stacpin.cli.values import age, moment, version_number
@@ -20,9 +20,6 @@ from versioning.ids import check_dataset_id
 if TYPE_CHECKING:
     from versioning.audit import AuditEntry, AuditTrail
     from versioning.audit_head import AuditHead
-    from versioning.catalog import Catalog
-    from versioning.guard import GuardReport, Metric
-    from versioning.verify_objects import Sampling
     from versioning.verify_report import Problem
 
 __all__ = ["register"]
@@ -164,14 +161,14 @@ def guard(
     out = output(json)
     from versioning.guard import guard as run
 
-    dataset, pointer = _pointer(pin)
-    metrics = _metrics(metric or [], least or [], most or [])
+    dataset, pointer = judging.pointer_of(pin)
+    metrics = judging.metrics_of(metric or [], least or [], most or [])
     if not metrics and not verify:
         raise InvalidInput(
             "A guard needs something to judge by.", hint="Give --metric NAME=VALUE with --least NAME=N, or --verify."
         )
     number = None if version is None else version_number("--version", version)
-    sampling = _sampling(sample, seed, verify=verify)
+    sampling = judging.sampling_of(sample, seed, verify=verify)
     window = age("--within", within)
     place = catalog_of(catalog)
     history = place.dataset(dataset)
@@ -179,13 +176,13 @@ def guard(
     if head == 0 or (number or 0) > head:
         place.resolve(f"{dataset}@{f'v{number}' if head else 'latest'}")  # says what there is instead
     # One value is enough to be bad.
-    judged_by = next((each for each in metrics if each.fault()), metrics[0] if metrics else None)
+    worst = next((each for each in metrics if each.fault()), metrics[0] if metrics else None)
     try:
         with out.progress() as listen:
             report = run(
                 history,
                 pointer,
-                metric=judged_by,
+                metric=worst,
                 verify=verify,
                 sampling=sampling,
                 workers=workers,
@@ -197,17 +194,13 @@ def guard(
                 on_event=listen,
             )
     except NotFound as error:
-        raise _no_pointer(error, place, dataset, pointer) from error
-    values = [{"name": each.name, "value": _finite(each.value), "fault": each.fault()} for each in metrics]
-    sampled = None if sampling is None else {"asked": sampling.asked, "seed": sampling.seed}
-    out.data(report.to_dict() | {"metrics": values, "sample": sampled}, _verdict(report, metrics, verify=verify))
-    for note in _notes(report):
+        raise judging.no_pointer(error, history, pointer) from error
+    data = report.to_dict() | judging.judged_by(metrics, sampling)
+    out.data(data, judging.verdict(report, metrics, verify=verify))
+    for note in judging.notes(report):
         out.note(note)
     if report.fault is not None:
         raise typer.Exit(_BAD)
-
-
-# -- audit
 
 
 def _head(text: str, dataset: str | None) -> AuditHead | str:
@@ -299,123 +292,3 @@ def _write(path: Path, data: bytes) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise Forbidden(f"{path} cannot be written: {error.strerror}.", hint="Name another path.") from error
-
-
-# -- guard
-
-
-def _pointer(pin: str) -> tuple[str, str]:
-    from versioning.ids import check_pointer_name
-    from versioning.pins import parse_pin
-
-    found = parse_pin(pin)
-    if found.kind != "name":
-        raise InvalidInput(
-            f"{pin} is a version, and a guard judges what a pointer means.",
-            hint=f"Name the pointer, and the version that was measured: stacpin guard {found.dataset}@stable "
-            f"--version {found.text if found.kind == 'version' else 'vN'}",
-            kind="invalid-pin",
-        )
-    return found.dataset, check_pointer_name(found.text)
-
-
-def _no_pointer(error: NotFound, place: Catalog, dataset: str, pointer: str) -> NotFound:
-    """Of a name that is none: perhaps it is a tag, which never moves."""
-    if error.kind != "no-such-pointer":
-        return error
-    history = place.dataset(dataset)
-    tag = history.find_tag(pointer)
-    if tag is not None:
-        what = f"{dataset}@{pointer} is a tag of v{tag.target}, and tags never move"
-        return NotFound(f"{what}.", hint=f"Name a pointer: {dataset}@stable", kind=error.kind)
-    return NotFound(
-        f"{error.message.removesuffix('.')}; pointers: {', '.join(history.pointers()) or 'none'}.",
-        hint=error.hint,
-        kind=error.kind,
-    )
-
-
-def _metrics(values: Sequence[str], least: Sequence[str], most: Sequence[str]) -> list[Metric]:
-    from versioning.guard import Metric
-
-    measured, low, high = _numbers("--metric", values), _numbers("--least", least), _numbers("--most", most)
-    for option, limits in (("--least", low), ("--most", high)):
-        for name in limits:
-            if name not in measured:
-                raise InvalidInput(
-                    f"{option} {name}: nothing says what {name} is.", hint=f"Give it: --metric {name}=VALUE"
-                )
-    found = []
-    for name, value in measured.items():
-        if name not in low and name not in high:
-            raise InvalidInput(
-                f"--metric {name}: nothing says what it must be.", hint=f"Add --least {name}=N or --most {name}=N."
-            )
-        found.append(Metric(name, value, least=low.get(name), most=high.get(name)))
-        found[-1].fault()  # limits that make no sense are refused before anything is read
-    return found
-
-
-def _numbers(option: str, texts: Sequence[str]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for text in texts:
-        name, _, value = text.rpartition("=")  # "mAP@IoU=0.5=0.71": the value is what comes last
-        try:
-            number = float(value)
-        except ValueError:
-            number = None
-        if number is None or not name or name != name.strip() or not name.isprintable():
-            raise InvalidInput(f"{option} {text}: not a name and a number.", hint=f"Write {option} IoU=0.7.")
-        if name in found:
-            raise InvalidInput(f"{option} {name} is given twice.", hint="Give it once.")
-        found[name] = number
-    return found
-
-
-def _sampling(sample: str | None, seed: int | None, *, verify: bool) -> Sampling | None:
-    from versioning.verify_objects import Sampling
-
-    for option, value in (("--sample", sample), ("--seed", seed)):
-        if value is not None and not verify:
-            raise InvalidInput(f"{option} is about a proof, and none is asked for.", hint="Add --verify.")
-    if sample is None:
-        if seed is not None:
-            raise InvalidInput("--seed chooses a sample, and none is asked for.", hint="Add --sample 5%.")
-        return None
-    return Sampling.parse(sample, seed)
-
-
-def _finite(value: float) -> float | str:
-    """JSON has no word for what a training that diverged measures."""
-    return value if abs(value) < float("inf") else str(value)
-
-
-def _verdict(report: GuardReport, metrics: list[Metric], *, verify: bool) -> str:
-    name, judged = f"{report.dataset}@{report.pointer}", f"v{report.version}"
-    now = f"{report.dataset}@v{report.target}"
-    match report.state:
-        case "holds":
-            why = [f"{each.name} = {each.value:g}" for each in metrics] + (["its bytes are proven"] if verify else [])
-            return f"{name} stays {now}: {', '.join(why)}"
-        case "reverted":
-            return f"{name} is {now} again (it was {judged}): {report.fault}"
-        case "would-revert":
-            return f"{name} would be {now} again (it is {judged}): {report.fault}"
-        case "overtaken":
-            return f"{name} is {now}: somebody moved it meanwhile, so it stays, though of {judged} {report.fault}"
-    if report.version != report.target:
-        return f"{name} stays {now}: it is not {judged}, which was measured{_though(report)}"
-    return f"{name} stays {now}: a guard moved it last, and the value may be of what it left ({report.fault})"
-
-
-def _though(report: GuardReport) -> str:
-    return "" if report.fault is None else f" ({report.fault})"
-
-
-def _notes(report: GuardReport) -> list[str]:
-    found = [f"v{number} was passed over: {why}" for number, why in report.passed.items()]
-    if report.state == "would-revert":
-        found.append("nothing was changed; run it without --dry-run")
-    if report.state == "left" and report.version == report.target:
-        found.append(f"if v{report.target} was measured, say so: --version v{report.target}")
-    return found
