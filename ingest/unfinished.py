@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,7 +19,7 @@ from versioning.errors import NotFound
 from versioning.presence import missing
 from versioning.store import Entry
 
-__all__ = ["Unfinished", "take_over"]
+__all__ = ["Interrupted", "Unfinished", "interrupted", "take_over"]
 
 # More than any run writes: a batch is 1,024 entries of about 1 KB, and label assets of some 10 KB.
 _MOST_BYTES = 64 * 1024 * 1024
@@ -57,6 +57,47 @@ class Unfinished:
             mark_discarded(catalog, other, why=f"taken over by {run_id}")
 
 
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A run that ended before it was staged.
+
+    Attributes
+    ----------
+    id, dataset, time
+        The run, what it made, and when it began.
+    reason
+        Why it ended, where it could say so: ``kind`` and ``message``.
+    files
+        How many stored and proven files its journal names; the next run of the same recipe takes them over.
+    objects
+        What it says that it leaves behind: ``href`` and ``size``.
+    """
+
+    id: str
+    dataset: str
+    time: str
+    reason: dict[str, str] | None
+    files: int
+    objects: list[dict[str, Any]]
+
+
+def interrupted(catalog: Catalog, dataset: str | None = None) -> Iterator[Interrupted]:
+    """The runs that have certainly ended without being staged, oldest first, with what is known of them."""
+    for run_id, files in staged_files(catalog).items():
+        begin = _begin(catalog, files)
+        if "staged.json" in files or dataset not in {None, begin.get("dataset")} or not begin:
+            continue
+        if not _is_over(catalog, begin, files):
+            continue
+        note = _note(catalog, files.get("failed.json"))
+        done = sum(
+            catalog.store.get(entry.path).count(b"\n") for _, entry in _batches(files) if entry.size <= _MOST_BYTES
+        )
+        reason = note.get("reason") if isinstance(note.get("reason"), dict) else None
+        objects = note.get("objects") if isinstance(note.get("objects"), list) else []
+        yield Interrupted(run_id, str(begin.get("dataset")), str(begin.get("time", "")), reason, done, objects or [])
+
+
 def take_over(catalog: Catalog, dataset: str, recipe: str) -> Unfinished:
     """What the unfinished runs of one recipe for one dataset have proven, as far as our own key vouches for it."""
     found = Unfinished()
@@ -78,13 +119,18 @@ def take_over(catalog: Catalog, dataset: str, recipe: str) -> Unfinished:
 
 def _begin(catalog: Catalog, files: dict[str, Entry]) -> dict[str, Any]:
     entry = files.get("begin.json")
-    if entry is None or entry.size > _MOST_BEGIN:
+    return {} if entry is None or entry.size > _MOST_BEGIN else _note(catalog, entry)
+
+
+def _note(catalog: Catalog, entry: Entry | None) -> dict[str, Any]:
+    """What a note in the staging area says; nothing where it is missing or no JSON object."""
+    if entry is None or entry.size > _MOST_BYTES:
         return {}
     try:
-        begin = orjson.loads(catalog.store.get(entry.path))
+        note = orjson.loads(catalog.store.get(entry.path))
     except (NotFound, orjson.JSONDecodeError):
         return {}
-    return begin if isinstance(begin, dict) else {}
+    return note if isinstance(note, dict) else {}
 
 
 def _batches(files: dict[str, Entry]) -> list[tuple[int, Entry]]:

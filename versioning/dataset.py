@@ -115,6 +115,12 @@ class Dataset:
         for number in range(self.head(), 0, -1):
             yield self.record(number)
 
+    def expired(self) -> set[int]:
+        """The numbers of the versions that were retired, by one listing."""
+        folder = f"{self.folder}/expired/"
+        names = (entry.path.removeprefix(folder).removesuffix(".json") for entry in self.store.list(folder))
+        return {int(name) for name in names if name.isascii() and name.isdigit()}
+
     def expiry(self, number: int) -> ExpiryRecord | None:
         """Why and when a version was retired, or None if it lives."""
         path = f"{self.folder}/expired/{number:08d}.json"

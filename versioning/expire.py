@@ -132,7 +132,7 @@ def expire(
     lost = sorted(set(versions or ()) - set(range(1, head + 1)))
     if lost:
         raise NotFound(f"{dataset.id}@v{lost[0]} does not exist; versions: v1 to v{head}.", kind="no-such-version")
-    retired = _retired(fresh)
+    retired = fresh.expired()
     live = [number for number in range(1, head + 1) if number not in retired]
     report = ExpireReport(dataset.id, apply, why)
     if versions is not None:
@@ -192,13 +192,6 @@ def _retire(dataset: Dataset, report: ExpireReport, *, why: str, author: str, on
             kind="named-meanwhile",
             data=report.to_dict(),
         )
-
-
-def _retired(dataset: Dataset) -> set[int]:
-    """The versions that were retired, by one listing."""
-    folder = f"{dataset.folder}/expired/"
-    names = (entry.path.removeprefix(folder).removesuffix(".json") for entry in dataset.store.list(folder))
-    return {int(name) for name in names if name.isascii() and name.isdigit()}
 
 
 def _names(dataset: Dataset) -> dict[int, tuple[str, ...]]:

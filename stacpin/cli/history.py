@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,9 +62,12 @@ def log(
         return
     names = _names(history)
     records = [record for record, _ in zip(history.versions(), range(number), strict=False)]
-    data = [_record_dict(record, names.get(record.number, [])) for record in records]
-    text = "\n".join(_record_text(record, names.get(record.number, [])) for record in records)
-    out.data(data, text)
+    retired = _retired(history, records)
+    data = [
+        _record_dict(record, names.get(record.number, [])) | {"expired": retired.get(record.number)}
+        for record in records
+    ]
+    out.data(data, "\n".join(_record_text(each, names.get(each.number, []), retired) for each in records))
 
 
 def show(
@@ -118,6 +122,17 @@ def diff(
         raise typer.Exit(1)
 
 
+def _retired(dataset: Dataset, records: Sequence[VersionRecord]) -> dict[int, dict[str, str]]:
+    """When and why some of these versions expired."""
+    expired = dataset.expired()
+    found = {}
+    for record in records:
+        expiry = dataset.expiry(record.number) if record.number in expired else None
+        if expiry is not None:
+            found[record.number] = {"time": expiry.time, "why": expiry.why, "author": expiry.author}
+    return found
+
+
 def _names(dataset: Dataset) -> dict[int, list[str]]:
     names: dict[int, list[str]] = {}
     for name, target in dataset.pointers().items():
@@ -153,15 +168,17 @@ def _record_dict(record: VersionRecord, names: list[str]) -> dict[str, Any]:
     }
 
 
-def _record_text(record: VersionRecord, names: list[str]) -> str:
+def _record_text(record: VersionRecord, names: list[str], retired: Mapping[int, Mapping[str, str]]) -> str:
     counts = record.statistics
+    ended = retired.get(record.number)
+    over = f"\n    expired {ended['time'][:10]}: {_indented(ended['why'], 4)}" if ended else ""
     named = f"  ({', '.join(names)})" if names else ""
     failed = "" if record.advance else "  checks failed"
     changes = f"+{counts.added} ~{counts.changed} -{counts.removed}"
     return (
         f"v{record.number}{named}{failed}  {record.digest[:19]}  {record.time[:19]}Z  {record.author}\n"
         f"    {_indented(record.message, 4)}\n"
-        f"    {counted(counts.items, 'item')}, {changes}, {human_bytes(counts.bytes)}"
+        f"    {counted(counts.items, 'item')}, {changes}, {human_bytes(counts.bytes)}{over}"
     )
 
 

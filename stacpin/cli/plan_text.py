@@ -11,8 +11,17 @@ from stacpin.cli.output import counted
 if TYPE_CHECKING:
     from ingest.plan import Plan, PlannedItem
     from ingest.staging import StagedRun
+    from ingest.unfinished import Interrupted
 
-__all__ = ["compared_text", "counts_text", "default_message", "plan_text", "staged_dict", "staged_text"]
+__all__ = [
+    "compared_text",
+    "counts_text",
+    "default_message",
+    "interrupted_text",
+    "plan_text",
+    "staged_dict",
+    "staged_text",
+]
 
 
 def default_message(plan: Plan) -> str:
@@ -87,4 +96,13 @@ def staged_text(staged: list[StagedRun]) -> str:
     return "\n".join(
         f"staged: run {run.id} of {run.dataset}, {counted(len(run.items), 'item')}, {len(run.remove)} removed"
         for run in staged
+    )
+
+
+def interrupted_text(runs: list[Interrupted]) -> str:
+    """The runs that ended before they were staged, a line each."""
+    return "\n".join(
+        f"interrupted: run {run.id} of {run.dataset}, {counted(run.files, 'file')} stored and proven"
+        + (f": {run.reason.get('message', '')}" if run.reason else "")
+        for run in runs
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +25,14 @@ from stacpin.cli.context import (
     store_url,
 )
 from stacpin.cli.output import Output, counted, human_bytes
-from stacpin.cli.plan_text import compared_text, default_message, plan_text, staged_dict, staged_text
+from stacpin.cli.plan_text import (
+    compared_text,
+    default_message,
+    interrupted_text,
+    plan_text,
+    staged_dict,
+    staged_text,
+)
 from versioning.errors import Conflict, Immutable, InvalidInput, NotFound, StacpinError
 
 if TYPE_CHECKING:
@@ -112,6 +119,8 @@ def ingest(
         staged = run.staged()
         if staged is not None:
             run.verify()
+    if run.resumed:
+        out.note(f"{run.resumed} of {counted(run.summary()['files'], 'file')} taken over from an interrupted run")
     for refusal in plan.refused:
         out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
     if staged is None:
@@ -119,15 +128,19 @@ def ingest(
         latest = plan.parent.summary() if plan.parent else None
         at = f" ({plan.parent.pin} {plan.parent.digest})" if plan.parent else ""
         left = f"; {len(plan.refused)} refused" if plan.refused else ""
-        out.data({"created": False, "version": latest}, f"nothing to commit: {plan.dataset} is as it was{at}{left}")
+        data = {"created": False, "version": latest, "run": run.summary()}
+        out.data(data, f"nothing to commit: {plan.dataset} is as it was{at}{left}")
         if tag is not None and plan.parent is not None and run.dataset.find_tag(tag) is None:
             out.note(f"no new version, so no tag; to name the latest: stacpin tag {plan.parent.pin} {tag}")
         return
     if no_commit:
         data = {"run": staged.id, "staged": len(staged.items), "removed": staged.remove, "checks": checks}
+        data |= {"did": run.summary()}
         out.data(data, f"{staged_text([staged])}\nto commit it: stacpin commit -m MESSAGE")
         return
-    result = _commit(out, run.catalog, staged, message or default_message(plan), author(author_), tag)
+    result = _commit(
+        out, run.catalog, staged, message or default_message(plan), author(author_), tag, did=run.summary()
+    )
     begun.remember_commit(plan, result.version)
 
 
@@ -157,8 +170,12 @@ def status(
     staged = _staged(run.catalog, plan.dataset)
     for refusal in plan.refused:
         out.warn({"kind": refusal.kind, "message": refusal.message, "hint": refusal.hint})
+    from ingest.unfinished import interrupted
+
+    ended = list(interrupted(run.catalog, plan.dataset))
     data = plan.to_dict() | {"staged": [staged_dict(each) for each in staged]}
-    text = "\n".join(part for part in (plan_text(plan), staged_text(staged)) if part)
+    data |= {"interrupted": [asdict(each) for each in ended]}
+    text = "\n".join(part for part in (plan_text(plan), staged_text(staged), interrupted_text(ended)) if part)
     out.data(data, text)
 
 
@@ -175,7 +192,7 @@ def _answered(out: Output, question: Question) -> bool:
 
         staged = _staged(Catalog.open(found.url), found.dataset)
     text = f"{compared_text(found.dataset, found.pin)}\n0 new, 0 changed, {found.items} unchanged, 0 removed, 0 refused"
-    data = (found.plan or {}) | {"staged": [staged_dict(each) for each in staged]}
+    data = (found.plan or {}) | {"staged": [staged_dict(each) for each in staged], "interrupted": []}
     out.data(data, "\n".join(part for part in (text, staged_text(staged)) if part))
     return True
 
@@ -190,7 +207,9 @@ def commit(
     message: MessageOption = None,
     tag: TagOption = None,
     run: Annotated[str | None, typer.Option(metavar="ID", help="Which staged run, if there are several.")] = None,
-    discard: Annotated[bool, typer.Option("--discard", help="Throw the staged run away instead.")] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Throw away a run that is staged or was interrupted.")
+    ] = False,
     dataset: DatasetOption = None,
     author_: AuthorOption = None,
     catalog: CatalogOption = None,
@@ -202,6 +221,13 @@ def commit(
 
     place = catalog_of(catalog)
     waiting = [each for each in find_staged(place, dataset) if run is None or each.id == run]
+    if not waiting and discard and run is not None:
+        from ingest.unfinished import interrupted
+
+        if any(each.id == run for each in interrupted(place, dataset)):
+            mark_discarded(place, run, why="discarded by hand")
+            out.data({"run": run, "discarded": True}, f"run {run}, which was interrupted, is discarded")
+            return
     if not waiting:
         raise NotFound("Nothing is staged.", hint="Run: stacpin ingest --no-commit", kind="nothing-staged")
     if len(waiting) > 1:
@@ -344,7 +370,16 @@ def _check_tag(place: Catalog, dataset: str, tag: str | None, *, staged: bool) -
         raise Immutable(f"The tag {tag!r} of {dataset} is v{there.target}; tags never move.", hint=again)
 
 
-def _commit(out: Output, place: Catalog, staged: StagedRun, message: str, who: str, tag: str | None) -> CommitResult:
+def _commit(
+    out: Output,
+    place: Catalog,
+    staged: StagedRun,
+    message: str,
+    who: str,
+    tag: str | None,
+    *,
+    did: dict[str, int] | None = None,
+) -> CommitResult:
     from ingest.publish import commit_staged
 
     _check_tag(place, staged.dataset, tag, staged=True)
@@ -359,6 +394,7 @@ def _commit(out: Output, place: Catalog, staged: StagedRun, message: str, who: s
         "removed": result.removed,
         "tag": tag,
         "checks": staged.checks,
+        "run": did,
     }
     out.data(data, _commit_text(result, staged, tag))
     return result

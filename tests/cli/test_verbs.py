@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from cli_snapshots import check_json, check_snapshot, needs_known_gdal, without_times
@@ -249,6 +251,59 @@ def test_a_staged_run_can_be_thrown_away(cli, place):
     assert cli("commit", "-m", "x", "--json").json["errors"][0]["kind"] == "nothing-staged"
     assert cli("status", "--json").json["data"]["staged"] == []
     assert cli("ingest", "-m", "after all").code == 0
+
+
+def _interrupt_an_ingest(cli, place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Two new files, of which one goes away between plan and conversion; gives the run's id."""
+    from ingest.run import Run
+
+    folder = place / "work" / "extra"
+    folder.mkdir()
+    for name in ("reda.tif", "redb.tif"):
+        shutil.copyfile(place / "work" / "imagery" / "red.tif", folder / name)
+    recipe = (place / "work" / "stacpin.yaml").read_text()
+    more = "  extra: {kind: file, sources: 'extra/*.tif', item: '{stem}', datetime: 2024-05-01}\n"
+    (place / "work" / "stacpin.yaml").write_text(recipe.rstrip("\n") + "\n" + more)
+    convert = Run.convert
+
+    def loses_one(run: Run) -> None:
+        (folder / "redb.tif").unlink()
+        convert(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "convert", loses_one)
+        assert cli("ingest").code == 40
+    shutil.copyfile(folder / "reda.tif", folder / "redb.tif")
+    (ended,) = cli("status", "--json").json["data"]["interrupted"]
+    assert (ended["dataset"], ended["files"], len(ended["objects"])) == (DATASET, 1, 1)
+    assert "redb.tif" in ended["reason"]["message"]
+    text = cli("status").out.splitlines()[-1]
+    assert text.startswith(f"interrupted: run {ended['id']} of {DATASET}, 1 file stored and proven: ")
+    return ended["id"]
+
+
+def test_what_an_interrupted_run_has_proven_is_taken_over_and_counted(cli, place, monkeypatch):
+    _interrupt_an_ingest(cli, place, monkeypatch)
+    assert "1 of 2 files taken over from an interrupted run" in cli("ingest").err
+    assert cli("status", "--json").json["data"]["interrupted"] == []
+
+
+def test_an_interrupted_run_can_be_thrown_away(cli, place, monkeypatch):
+    run = _interrupt_an_ingest(cli, place, monkeypatch)
+    assert cli("commit", "--discard", "--json").json["errors"][0]["kind"] == "nothing-staged"
+    assert cli("commit", "--discard", "--run", run).out == f"run {run}, which was interrupted, is discarded\n"
+    assert cli("status", "--json").json["data"]["interrupted"] == []
+    did = cli("ingest", "--json").json["data"]["run"]
+    assert did | {"bytes": 0} == {"files": 2, "resumed": 0, "kept": 2, "objects": 1, "bytes": 0}
+
+
+def test_a_version_that_expired_says_so_in_the_log(cli, place):
+    cli("expire", DATASET, "--version", "v1", "-m", "older than the survey", "--apply")
+    text = cli("log", DATASET).out
+    assert text.count("expired") == 1
+    assert re.search(r"v1 .*\n.*\n.*\n    expired \d{4}-\d\d-\d\d: older than the survey\n", text)
+    told = {each["version"]: each["expired"] for each in cli("log", DATASET, "--json").json["data"]}
+    assert (told[3], told[2], told[1]["why"]) == (None, None, "older than the survey")
 
 
 def test_a_first_ingest_that_is_refused_makes_no_catalog(cli, place):
