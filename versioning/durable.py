@@ -45,6 +45,7 @@ class Disk:
         self._proven: set[Path] = set()  # folders whose own names are on disk
         self._descriptor: int | None = None
         self._lock = Lock()
+        self._syncing = Lock()
 
     def __reduce__(self) -> tuple[type[Disk], tuple[Path]]:
         return Disk, (self._root,)
@@ -71,19 +72,28 @@ class Disk:
         LostWritesError
             If the system could not write something. Then what was written since the start must not be believed.
         """
-        if self._failed is not None:
-            raise LostWritesError(*self._failed.args)
-        if self._clean:
-            return
-        self.begin()
-        self._clean = True  # before, not after: what is written meanwhile makes it unclean again
+        # One at a time: another thread's syncfs that is still running may fail yet, and a record that did not wait for
+        # it would be out already. What was written while one ran has made it unclean, and is synced by the next.
+        with self._syncing:
+            if self._failed is not None:
+                raise LostWritesError(*self._failed.args)
+            if self._clean:
+                return
+            self.begin()
+            self._clean = True  # before, not after: what is written meanwhile makes it unclean again
+            try:
+                self._flush()
+            except BaseException:
+                self._clean = False
+                raise
+
+    def _flush(self) -> None:
         sync = _syncfs()
         if sync is None or self._descriptor is None:
             _sync_all()
         elif sync(self._descriptor) != 0:
             code = ctypes.get_errno()
             if code not in _UNSUPPORTED:
-                self._clean = False
                 self._failed = LostWritesError(code, os.strerror(code), str(self._root))
                 raise self._failed
             _sync_all()

@@ -233,9 +233,13 @@ class ObstoreStore:
         """A link in a catalog that somebody else wrote could name any file that its reader may read."""
         with self._translated(path):
             if self._disk is not None and self._local_root is not None:
-                self._disk.touched()
                 refuse_links(self._local_root, path)
-            yield
+            try:
+                yield
+            finally:
+                # After, not before: what is found may be younger than a sync of another thread that came in between.
+                if self._disk is not None:
+                    self._disk.touched()
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import obstore
@@ -187,6 +187,86 @@ def test_whatever_a_record_may_rely_on_is_synced_before_it(tmp_path: Path, syncs
     store.put_new("objects/1", b"x")
     store.put_record("versions/1.json", b"x")
     call(store)  # another process may have written what is found here
+    store.put_record("versions/2.json", b"x")
+    assert len(syncs) == 2
+
+
+class Slow:
+    """A syncfs that waits until it may go on, and answers what it is told to."""
+
+    def __init__(self, *answers: int) -> None:
+        self.answers = list(answers)
+        self.began = threading.Semaphore(0)
+        self.may_end = threading.Semaphore(0)
+        self.calls = 0
+
+    def __call__(self, _: int) -> int:
+        self.calls += 1
+        self.began.release()
+        assert self.may_end.acquire(timeout=10)
+        ctypes.set_errno(errno.EIO)
+        return self.answers.pop(0)
+
+
+@pytest.mark.parametrize("answer", [0, -1])
+def test_a_record_waits_for_the_sync_of_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int):
+    slow = Slow(answer)
+    monkeypatch.setattr(durable, "_syncfs", lambda: slow)
+    store = open_store(str(tmp_path))
+    store.put_new("objects/a", b"x")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(store.put_record, "b/1.json", b"x")
+        assert slow.began.acquire(timeout=10)
+        second = pool.submit(store.put_record, "a/1.json", b"x")
+        done, _ = wait([second], timeout=0.2)
+        assert not done, "its data is not on disk yet"
+        slow.may_end.release()
+        if answer == 0:
+            assert first.result()
+            assert second.result()
+        else:
+            assert isinstance(first.exception(), StorageUnavailable)
+            assert isinstance(second.exception(), StorageUnavailable)
+    assert slow.calls == 1, "one that began after both had written"
+    assert (tmp_path / "a" / "1.json").exists() == (answer == 0)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        lambda store: store.put_new("objects/2", b"x"),
+        lambda store: store.get("objects/1"),
+        lambda store: list(store.stream("objects/1")),
+    ],
+)
+def test_what_comes_while_another_thread_syncs_has_a_sync_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late
+):
+    slow = Slow(0, -1)
+    store = open_store(str(tmp_path))
+    store.put_new("objects/1", b"x")
+    monkeypatch.setattr(durable, "_syncfs", lambda: slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(store.put_record, "b/1.json", b"x")
+        assert slow.began.acquire(timeout=10)
+        late(store)
+        second = pool.submit(store.put_record, "a/1.json", b"x")
+        slow.may_end.release()
+        assert first.result()
+        assert slow.began.acquire(timeout=10)
+        slow.may_end.release()
+        assert isinstance(second.exception(), StorageUnavailable)
+    assert not (tmp_path / "a" / "1.json").exists()
+
+
+def test_a_sync_while_something_is_read_does_not_count_for_it(tmp_path: Path, syncs: list[int]):
+    """Another process may write it between the two."""
+    store = open_store(str(tmp_path))
+    store.put_new("objects/1", b"x")
+    parts = store.stream("objects/1")
+    next(parts)
+    store.put_record("versions/1.json", b"x")
+    assert list(parts) == []
     store.put_record("versions/2.json", b"x")
     assert len(syncs) == 2
 
