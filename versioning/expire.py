@@ -24,7 +24,7 @@ from versioning.events import Listener, Progress, silent
 from versioning.reachability import store_time
 from versioning.records import ExpiryRecord, VersionRecord, parse_time, time_text
 
-__all__ = ["ExpireReport", "Kept", "expire"]
+__all__ = ["ExpireReport", "Kept", "expire", "names_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def expire(
         if older_than is not None:
             limit = store_time(fresh.store, writable=False) - older_than
             chosen = [number for number in chosen if parse_time(fresh.record(number).time) <= limit]
-    names = _names(fresh)
+    names = names_of(fresh)
     report.kept = [Kept(number, names[number]) for number in chosen if number in names]
     if versions is not None and report.kept:
         first = report.kept[0]
@@ -182,7 +182,7 @@ def _retire(dataset: Dataset, report: ExpireReport, *, why: str, author: str, on
         dataset.store.put_record(f"{dataset.folder}/expired/{version.number:08d}.json", record.encode())
         on_event(Progress("expire", done, len(report.expired)))
     retired = {record.number for record in report.expired}
-    meanwhile = {number: names for number, names in _names(dataset).items() if number in retired}
+    meanwhile = {number: names for number, names in names_of(dataset).items() if number in retired}
     if meanwhile:
         said = "; ".join(f"{_means(names)} v{number}" for number, names in sorted(meanwhile.items()))
         raise Conflict(
@@ -194,7 +194,7 @@ def _retire(dataset: Dataset, report: ExpireReport, *, why: str, author: str, on
         )
 
 
-def _names(dataset: Dataset) -> dict[int, tuple[str, ...]]:
+def names_of(dataset: Dataset) -> dict[int, tuple[str, ...]]:
     """What each named version is called."""
     found: dict[int, tuple[str, ...]] = {}
     pairs = [*dataset.pointers().items(), *((tag.tag, tag.target) for tag in dataset.tags())]

@@ -6,17 +6,18 @@ record before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from versioning.canonical import is_canonical
+from versioning.dataset import LATEST
 from versioning.errors import Integrity
 from versioning.record_names import Names, list_names, read_record
 from versioning.records import ExpiryRecord, PointerRecord, TagRecord, VersionRecord, record_digest
 from versioning.store import Store
-from versioning.sync_report import Divergence
+from versioning.sync_report import Divergence, KeptVersion
 
 __all__ = ["Comparison", "Copy", "compare"]
 
@@ -45,6 +46,8 @@ class Comparison:
         The numbers of the versions that both sides have.
     retired
         The numbers of the versions that are expired on either side: nobody needs their bytes.
+    kept
+        Versions that the source has retired and a name means: their expiries are not to be written.
     extra
         Records that only the destination has: path to size.
     ahead
@@ -58,6 +61,7 @@ class Comparison:
     expired: dict[int, Copy] = field(default_factory=dict)
     shared: set[int] = field(default_factory=set)
     retired: set[int] = field(default_factory=set)
+    kept: dict[int, KeptVersion] = field(default_factory=dict)
     extra: dict[str, int] = field(default_factory=dict)
     ahead: int = 0
     diverged: list[Divergence] = field(default_factory=list)
@@ -307,10 +311,62 @@ def _compare_expired(
     paths = {number: f"datasets/{found.dataset}/expired/{number:08d}.json" for number in mine.keys() | theirs.keys()}
     missing = [number for number in sorted(mine) if number not in theirs and number in here.names.versions]
     fetch(here, {paths[number]: mine[number] for number in missing})
+    names = _meanings(found, here, there, fetch) if missing and not found.diverged else {}
     for number in missing:
         record = here.decode(ExpiryRecord, paths[number], mine[number])
         if record.number != number:
             raise here.wrong(paths[number], f"retires v{record.number}")
+        if number in names:
+            found.kept[number] = KeptVersion(found.dataset, number, paths[number], tuple(sorted(names[number])))
+            continue
         found.expired[number] = Copy(paths[number], here.get(paths[number], mine[number]))
-    found.retired = set(mine) | set(theirs)
+    found.retired = (set(mine) | set(theirs)) - found.kept.keys()
     found.extra |= {paths[number]: size for number, size in theirs.items() if number not in mine}
+
+
+def _meanings(
+    found: Comparison, here: _Side, there: _Side, fetch: Callable[[_Side, Mapping[str, int]], None]
+) -> dict[int, set[str]]:
+    """The versions that names mean: at the source, and at the destination as it will be after the sync.
+
+    No catalog retires what a name of its own means, and a retirement is final: a source that says so is not followed,
+    or it could make what the destination has named, up to its ``latest``, unreadable for ever.
+    """
+    tags = {f"datasets/{found.dataset}/tags/{name}.json": size for name, size in there.names.tags.items()}
+    fetch(there, tags)
+    meant: dict[int, set[str]] = {}
+    every = [there.decode(TagRecord, path, size) for path, size in tags.items()]
+    every += [record for _, record in found.tags.values()]
+    for tag in every:
+        meant.setdefault(tag.target, set()).add(tag.tag)
+    gets = {name: moves[-1][1] for name, moves in found.moves.items()}
+    versions = {number: record for number, (_, record) in found.versions.items()}
+    for name, number in (*_pointers(here, {}, {}), *_pointers(there, gets, versions)):
+        meant.setdefault(number, set()).add(name)
+    return meant
+
+
+def _pointers(
+    side: _Side, gets: Mapping[str, PointerRecord], versions: Mapping[int, VersionRecord]
+) -> Iterator[tuple[str, int]]:
+    """What the pointers of a side mean once it has got some moves and versions more."""
+    folder = f"datasets/{side.dataset}"
+    last = dict(gets)
+    for name, log in side.names.moves.items():
+        if name not in last and log:
+            last[name] = side.decode(PointerRecord, f"{folder}/pointers/{name}/{max(log):08d}.json", log[max(log)])
+    yield from ((name, entry.target) for name, entry in last.items() if name != LATEST)
+    entry = last.get(LATEST)
+    seen = 0 if entry is None else entry.seen
+    for number in sorted({*side.names.versions, *versions}, reverse=True):
+        if number <= seen:
+            break
+        record = versions.get(number)
+        if record is None:
+            path = f"{folder}/versions/{number:08d}.json"
+            record = side.decode(VersionRecord, path, side.names.versions[number])
+        if record.advance:
+            yield LATEST, number
+            return
+    if entry is not None:
+        yield LATEST, entry.target

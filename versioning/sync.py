@@ -191,6 +191,7 @@ def _report_records(report: SyncReport, found: Comparison) -> None:
         report.missing.add(copy.path, len(copy.data))
     for path, size in found.extra.items():
         report.extra.add(path, size)
+    report.kept += found.kept.values()
     report.diverged += found.diverged
     report.notes += found.notes
     if found.ahead:

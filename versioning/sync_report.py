@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-__all__ = ["Divergence", "SyncReport", "Tally", "kind_of"]
+__all__ = ["Divergence", "KeptVersion", "SyncReport", "Tally", "kind_of"]
 
 _NAMES = 100
 _KINDS = {
@@ -71,6 +71,20 @@ class Divergence:
         return f"{self.name} is {self.source} at the source and {self.destination} at the destination"
 
 
+@dataclass(frozen=True, slots=True)
+class KeptVersion:
+    """A version that the source has retired and that names mean: it stays live at the destination."""
+
+    dataset: str
+    number: int
+    path: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        mean = "means" if len(self.names) == 1 else "mean"
+        return f"{self.dataset}@v{self.number}, which the source has retired: {', '.join(self.names)} {mean} it"
+
+
 @dataclass(slots=True)
 class SyncReport:
     """What two catalogs have of each other.
@@ -87,6 +101,8 @@ class SyncReport:
         Records that only the destination has.
     mismatched
         Files that the destination has with another size; they are damaged, and never overwritten.
+    kept
+        Versions that the source has retired and the destination keeps, since a name means them.
     diverged
         Names that mean different things on the two sides. Nothing of their datasets is written.
     ahead
@@ -107,13 +123,14 @@ class SyncReport:
     skipped: Tally = field(default_factory=Tally)
     extra: Tally = field(default_factory=Tally)
     mismatched: Tally = field(default_factory=Tally)
+    kept: list[KeptVersion] = field(default_factory=list)
     diverged: list[Divergence] = field(default_factory=list)
     ahead: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
     def in_sync(self) -> bool:
-        """Whether the destination had everything, and nothing contradicts the source."""
+        """Whether the destination had everything that it takes, and no name means something else at the source."""
         return not (self.missing.count or self.mismatched.count or self.diverged)
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,6 +147,10 @@ class SyncReport:
             "skipped": {key: value for key, value in self.skipped.to_dict().items() if key != "names"},
             "extra": self.extra.to_dict(),
             "mismatched": self.mismatched.to_dict(),
+            "kept": [
+                {"dataset": each.dataset, "version": each.number, "path": each.path, "names": list(each.names)}
+                for each in self.kept
+            ],
             "diverged": [
                 {
                     "dataset": each.dataset,

@@ -79,7 +79,8 @@ def unless_expired(run: Run, dataset: str, number: int) -> Iterator[None]:
         yield
     except Integrity as error:
         path = f"datasets/{dataset}/expired/{number:08d}.json"
-        if error.kind != "missing" or run.source.store.size(path) is None:
+        kept = any((each.dataset, each.number) == (dataset, number) for each in run.report.kept)
+        if error.kind != "missing" or kept or run.source.store.size(path) is None:
             raise
         raise Conflict(
             f"{dataset}@v{number} expired at the source while it was being copied.",

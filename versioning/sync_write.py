@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from functools import partial
 from threading import Lock
 
+from versioning.catalog import Catalog
 from versioning.condemned import spare
 from versioning.events import Progress
+from versioning.expire import names_of
 from versioning.histories import Comparison, Copy
 from versioning.needs import Needs, object_digest, paths_of, version_files
 from versioning.records import PointerRecord, TagRecord
+from versioning.sync_report import KeptVersion
 from versioning.sync_run import Run, create, unless_expired
 from versioning.transfer import Transfer, run_all
 from versioning.version import Version
@@ -67,8 +70,13 @@ def write_dataset(run: Run, found: Comparison, objects: Objects) -> None:
         run.on_event(Progress("versions", number, max(found.versions), "items", f"{found.dataset}@v{number}"))
         head = max(head, number)
         _write_names(run, found, tags, moves, head)
+    # Copying may have taken hours, in which a name was given to a version that the source has retired.
+    names = names_of(Catalog.open(run.destination).dataset(found.dataset)) if expired else {}
     for number, copy in expired.items():
-        create(run, copy, f"the expiry of {found.dataset}@v{number}")
+        if number in names:
+            run.report.kept.append(KeptVersion(found.dataset, number, copy.path, names[number]))
+        else:
+            create(run, copy, f"the expiry of {found.dataset}@v{number}")
 
 
 def _write_names(

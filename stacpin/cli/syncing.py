@@ -107,6 +107,7 @@ def _text(report: SyncReport) -> str:
     lines += [f"diverged: {each}" for each in report.diverged]
     lines += _lines("mismatched", report.mismatched)
     lines += _lines("extra", report.extra)
+    lines += [f"kept: {each}" for each in report.kept]
     lines += [f"ahead: {name} by {counted(count, 'version')}" for name, count in report.ahead.items()]
     if report.skipped.count:
         lines.append(f"already there: {_parts(report.skipped)}")

@@ -256,6 +256,7 @@ def test_an_expired_version_comes_without_its_bytes():
     source = history()
     only = objects_of(source, 2) - objects_of(source, 1) - objects_of(source, 3)
     assert only
+    source.dataset(DATASET).move("stable", 3, why="newer", author=AUTHOR)
     expire(source, 2)
     source.store.delete(sorted(only))
     target = Counts(open_store("memory://"))
@@ -265,7 +266,10 @@ def test_an_expired_version_comes_without_its_bytes():
     assert marks == ["datasets/ds/expired/00000002.json", "datasets/ds/versions/00000002.json"]
     assert report.copied.kinds["expired"] == 1
     whole(target, source)
-    expire(source, 1)
+    save(source.dataset(DATASET), {"z": 4})
+    source.dataset(DATASET).move("stable", 4, why="newer", author=AUTHOR)
+    sync(source, target)
+    expire(source, 3)
     assert dict(sync(source, target).copied.kinds) == {"expired": 1}
     whole(target, source)
 
@@ -274,6 +278,7 @@ def test_a_version_that_expires_during_a_sync():
     source = history()
     only = objects_of(source, 2) - objects_of(source, 1) - objects_of(source, 3)
     assert only
+    source.dataset(DATASET).move("stable", 3, why="newer", author=AUTHOR)
 
     class Expires(Counts):
         def stream(self, path: str):
@@ -298,6 +303,57 @@ def test_what_expired_at_the_destination_stays_so():
     report = sync(source, target)
     assert report.in_sync
     assert report.extra.names == ["datasets/ds/expired/00000001.json"]
+
+
+def test_names_of_the_destination_keep_what_the_source_has_retired():
+    """Retired there, a tag would mean nothing for ever, and a dataset whose latest has expired takes no commit."""
+    source, target = memory_catalog(), open_store("memory://")
+    source.objects.put_bytes(b"data", ".tif")
+    for value in range(5):
+        save(source.dataset(DATASET), {"a": value})
+    sync(source, target)
+    there = Catalog.open(target, clock=Clock("2026-06-01T00:00:00+00:00")).dataset(DATASET)
+    there.tag("paper", 1, author=AUTHOR)
+    there.move("stable", 2, why="ours", author=AUTHOR)
+    there.move("latest", 3, why="v5 is bad here", author=AUTHOR)
+    for number in (1, 2, 3, 4):
+        expire(source, number)
+    planned = sync(source, target, dry_run=True)
+    report = sync(source, target, deep=True)
+    wanted = [(1, ("paper",)), (2, ("stable",)), (3, ("latest",))]
+    for each in (planned, report):
+        assert [(kept.number, kept.names) for kept in each.kept] == wanted
+    assert report.to_dict()["kept"][0] == {
+        "dataset": DATASET,
+        "version": 1,
+        "path": "datasets/ds/expired/00000001.json",
+        "names": ["paper"],
+    }
+    assert str(report.kept[0]) == "ds@v1, which the source has retired: paper means it"
+    assert report.copied.names == ["datasets/ds/expired/00000004.json"]
+    fresh = Catalog.open(target, clock=Clock("2026-07-01T00:00:00+00:00")).dataset(DATASET)
+    assert [fresh.resolve(name).number for name in ("paper", "stable", "latest")] == [1, 2, 3]
+    assert save(fresh, {"z": 1}).version.number == 6
+
+
+def test_a_name_that_is_given_during_a_sync_keeps_its_version():
+    source, target = memory_catalog(), open_store("memory://")
+    source.objects.put_bytes(b"data", ".tif")
+    for value in range(2):
+        save(source.dataset(DATASET), {"a": value})
+    sync(source, target)
+    expire(source, 1)
+    save(source.dataset(DATASET), {"a": 3})
+
+    class Tags(Counts):
+        def put_record(self, path: str, data: bytes) -> bool:
+            if path.endswith("versions/00000003.json"):
+                Catalog.open(self.inner).dataset(DATASET).tag("paper", 1, author=AUTHOR)
+            return super().put_record(path, data)
+
+    report = sync(source, Tags(target))
+    assert [(kept.number, kept.names) for kept in report.kept] == [(1, ("paper",))]
+    assert Catalog.open(target).resolve("ds@paper").number == 1
 
 
 # -- damage

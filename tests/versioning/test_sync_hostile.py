@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 import pytest
 from sync_helpers import DATASET, Counts, asset, history, objects_of, whole
-from version_helpers import AUTHOR, Editable, Wrapped, memory_catalog, save
+from version_helpers import AUTHOR, Clock, Editable, Wrapped, memory_catalog, save
 
 from versioning import snapshots
 from versioning.canonical import canonical
@@ -20,9 +20,10 @@ from versioning.catalog import Catalog
 from versioning.digests import digest_text, version_digest
 from versioning.errors import Integrity
 from versioning.manifests import encode_rows
-from versioning.records import SnapshotFile
+from versioning.records import ExpiryRecord, SnapshotFile
 from versioning.store import Entry, Store, open_store
 from versioning.sync import sync
+from versioning.verify import verify_version
 
 NEW = "datasets/ds/versions/00000003.json"
 
@@ -322,6 +323,24 @@ def test_what_the_destination_has_is_its_own():
     with pytest.raises(Exception, match="diverged"):
         sync(forged.store, target)
     assert {entry.path: target.get(entry.path) for entry in target.list("datasets")} == before
+
+
+def test_a_source_that_retires_everything_retires_nothing_that_has_a_name():
+    """The versions that a hostile source retires are not lost at the destination, nor is what they need collected."""
+    source, target = history(), open_store("memory://")
+    sync(source, target)
+    # v4 is new, and comes with its expiry.
+    save(source.dataset(DATASET), {"z": 5})
+    for number in (1, 2, 3, 4):
+        record = ExpiryRecord(number=number, why="evil", author="m", time="2026-03-01T00:00:00.000000Z", nonce="0")
+        source.store.put_record(f"datasets/ds/expired/{number:08d}.json", record.encode())
+    report = sync(source, target)
+    kept = [(each.number, each.names) for each in report.kept]
+    assert kept == [(1, ("v1.0.0",)), (2, ("stable",)), (4, ("latest",))]
+    dataset = Catalog.open(target, clock=Clock("2026-07-01T00:00:00+00:00")).dataset(DATASET)
+    assert [dataset.resolve(name).number for name in ("v1.0.0", "stable", "latest")] == [1, 2, 4]
+    assert verify_version(dataset, dataset.version(4)).ok
+    assert save(dataset, {"z": 6}).version.number == 5
 
 
 LARGE = bytes(17 * 1024 * 1024)
