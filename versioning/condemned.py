@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from versioning.errors import Conflict, Integrity, NotFound
-from versioning.gc_log import GC_FOLDER, GcLog, load_list, read_log
+from versioning.gc_log import GcLog, load_list, read_log
 from versioning.store import Entry, Store
 
 __all__ = ["WAIT", "spare"]
@@ -33,7 +33,6 @@ __all__ = ["WAIT", "spare"]
 # deletion, and a request is retried for at most 60 s and may take 30 s (see versioning.store and versioning.gc).
 WAIT = 180.0
 _POLL = 0.5
-_FIRST = f"{GC_FOLDER}/00000001.json"
 _ROUNDS = 32
 _LARGE = 16 * 1024 * 1024
 _BATCH = 64 * 1024 * 1024
@@ -59,8 +58,9 @@ def spare(
 
     Notes
     -----
-    One request where gc never condemned anything. Otherwise a listing of its log, new records, and what is condemned
-    among ``paths`` is read (proven by its name) and written again.
+    One request, a listing of gc's log, where gc never condemned anything. To ask for the first record would not do: one
+    that is damaged may be taken away. Otherwise new records, and what is condemned among ``paths``, are read (proven by
+    its name) and written again.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def spare(
     Conflict
         If gc runs all the time.
     """
-    if not paths or store.size(_FIRST) is None:
+    if not paths:
         return
     # path -> the head of the log just before the file was written again: no list up to there has its new time.
     young: dict[str, int] = {}

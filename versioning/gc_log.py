@@ -103,8 +103,9 @@ class GcLog:
         return (each for each in self.lists if not each.closed)
 
 
-# Records never change, so each is read once a store and process.
-_records: WeakKeyDictionary[Store, dict[str, bytes]] = WeakKeyDictionary()
+# Records never change, so each is read once a store and process. A damaged one may be taken away, and its number used
+# again: size and time tell the two apart.
+_records: WeakKeyDictionary[Store, dict[Entry, bytes]] = WeakKeyDictionary()
 _tables: LRUCache[str, pa.Table] = LRUCache(128 * 1024 * 1024, getsizeof=lambda table: table.nbytes)
 _lock = Lock()
 
@@ -136,7 +137,7 @@ def read_log(store: Store, *, strict: bool) -> GcLog:
     for number in sorted(found, reverse=True):
         path = found[number].path
         try:
-            record = _decode(_read(store, path), path, number)
+            record = _decode(_read(store, found[number]), path, number)
         except (Integrity, NotFound):
             if strict:
                 raise
@@ -231,13 +232,13 @@ def _list_path(file: ListFile) -> str:
     return f"{GC_FOLDER}/lists/{file.sha256}.parquet"
 
 
-def _read(store: Store, path: str) -> bytes:
+def _read(store: Store, entry: Entry) -> bytes:
     with _lock:
-        known = _records.setdefault(store, {}).get(path)
+        known = _records.setdefault(store, {}).get(entry)
     if known is None:
-        known = store.get(path)
+        known = store.get(entry.path)
         with _lock:
-            _records.setdefault(store, {})[path] = known
+            _records.setdefault(store, {})[entry] = known
     return known
 
 
