@@ -16,6 +16,7 @@ from versioning.ids import check_pointer_name, check_tag_name
 from versioning.numbered import NumberedLog
 from versioning.objects import ManifestFiles
 from versioning.pins import PinRef, parse_ref
+from versioning.read_only import from_mirrors, pointers_unknown
 from versioning.records import (
     ExpiryRecord,
     PointerRecord,
@@ -133,7 +134,20 @@ class Dataset:
         """What ``latest`` is: the highest version above what its last entry had seen that advances, else its target.
 
         ``before`` asks what it was just before an instant. 0 if there is (or was) no such version.
+
+        Raises
+        ------
+        StorageUnavailable
+            With the kind ``pointers-unknown``, if the catalog stopped answering and a mirror, which may be behind, was
+            asked for any part of it.
         """
+        asked = from_mirrors(self.store)
+        number = self._latest(before)
+        if from_mirrors(self.store) != asked:
+            raise pointers_unknown(self.store.url)
+        return number
+
+    def _latest(self, before: datetime | None) -> int:
         target, seen = 0, 0
         entry = self._entry_before(LATEST, before)
         if entry is not None:

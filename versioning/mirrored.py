@@ -26,7 +26,7 @@ from versioning.mirrors import (
     read_proven_file,
 )
 from versioning.numbered import NumberedLog
-from versioning.read_only import Gone, ReadOnly
+from versioning.read_only import Gone, ReadOnly, pointers_unknown
 from versioning.records import SettingsRecord, record_digest
 from versioning.store import Entry, Store, open_store
 from versioning.verify_records import read_record
@@ -309,6 +309,9 @@ class MirroredStore(ReadOnly):
                 mirror.say("failed", "the mirror %s does not answer: %s", mirror.url, error.message)
                 continue
             answered = True
+            if problem is not None:
+                with self._lock:
+                    self.from_mirrors += 1
             if answer is not None:
                 if problem is not None:
                     text = "%s does not answer: records are taken from the mirror %s, unproven, and may be behind"
@@ -326,11 +329,7 @@ class MirroredStore(ReadOnly):
 
     def _refuse_pointers(self, path: str, error: StorageUnavailable) -> None:
         if self._mirrors_after(error) and _POINTERS.fullmatch(path):
-            raise StorageUnavailable(
-                f"{self.url} does not answer, and its mirrors may be behind: what latest and pointers mean is unknown.",
-                hint="Name a version: dataset@v3, a tag or a digest.",
-                kind="pointers-unknown",
-            ) from error
+            raise pointers_unknown(self.url) from error
 
     def _declared(self) -> list[str] | None:
         """What the catalog's settings name; None while it does not answer."""

@@ -12,6 +12,7 @@ from threading import Lock
 from cachetools import LRUCache
 
 from versioning.errors import Integrity, NotFound
+from versioning.read_only import from_mirrors
 from versioning.store import Store
 
 __all__ = ["NumberedLog"]
@@ -37,6 +38,7 @@ class NumberedLog:
         """The highest number that exists, 0 if none does. Probes 1, 2, 4, … beyond the last known, then halves."""
         low = self._known
         step = 1
+        before = from_mirrors(self._store)
         while self._exists(low + step):
             low += step
             step *= 2
@@ -47,11 +49,12 @@ class NumberedLog:
                 low = middle
             else:
                 high = middle
-        self._known = max(self._known, low)
+        if from_mirrors(self._store) == before:
+            self._known = max(self._known, low)
         return low
 
     def get(self, number: int) -> bytes:
-        """The bytes of an entry; they never change, so they are remembered.
+        """The bytes of an entry; they never change, so they are remembered, unless a mirror's word is all there is.
 
         Raises
         ------
@@ -61,11 +64,13 @@ class NumberedLog:
         with self._lock:
             data = self._entries.get(number)
         if data is None:
+            before = from_mirrors(self._store)
             data = self._store.get(self.path(number))
             if not data:
                 raise Integrity(f"{self.path(number)} is empty.", hint="Restore it from a mirror.", kind="truncated")
-            with self._lock:
-                self._entries[number] = data
+            if from_mirrors(self._store) == before:
+                with self._lock:
+                    self._entries[number] = data
         return data
 
     def find(self, number: int) -> bytes | None:

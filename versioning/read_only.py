@@ -7,11 +7,16 @@ from typing import NoReturn
 
 from versioning.errors import Forbidden, StorageUnavailable
 
-__all__ = ["Gone", "ReadOnly"]
+__all__ = ["Gone", "ReadOnly", "from_mirrors", "pointers_unknown"]
 
 
 class ReadOnly:
-    """The writing verbs of a :class:`versioning.store.Store`: all of them Forbidden."""
+    """The writing verbs of a :class:`versioning.store.Store`: all of them Forbidden.
+
+    ``from_mirrors`` counts what mirrors have answered in the place of a catalog that did not.
+    """
+
+    from_mirrors = 0
 
     @property
     def url(self) -> str:
@@ -44,6 +49,20 @@ class ReadOnly:
     def delete(self, paths: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's
         """Forbidden."""
         self._refuse()
+
+
+def from_mirrors(store: object) -> int:
+    """How often mirrors have answered for a store that did not: what was asked while this grew may be behind."""
+    return store.from_mirrors if isinstance(store, ReadOnly) else 0
+
+
+def pointers_unknown(url: str) -> StorageUnavailable:
+    """The error for a name whose meaning only the catalog itself knows."""
+    return StorageUnavailable(
+        f"{url} does not answer, and its mirrors may be behind: what latest and pointers mean is unknown.",
+        hint="Name a version: dataset@v3, a tag or a digest.",
+        kind="pointers-unknown",
+    )
 
 
 class Gone:

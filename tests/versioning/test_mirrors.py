@@ -195,6 +195,54 @@ def test_a_mirror_that_lags_makes_nothing_older(pair: tuple[Store, Store], warne
     assert list(warned) == []
 
 
+class Dies(Down):
+    """A store that answers so many calls, and then no more."""
+
+    left = 10**6
+
+    def _check(self) -> None:
+        self.left -= 1
+        self.down = self.left < 0
+        super()._check()
+
+
+@pytest.mark.parametrize("ref", ["latest", "{2026-03-02}", "stable"])
+def test_a_catalog_that_dies_while_it_is_asked_becomes_no_older(pair: tuple[Store, Store], ref: str):
+    """The log of the pointer was its own, and the versions that came after are not in the mirror."""
+    inner, mirror = pair
+    catalog = Catalog.open(inner, clock=Clock())
+    for value in (3, 4, 5):
+        save(catalog.dataset("ds"), {"c": value})
+    catalog.dataset("ds").move("stable", 5, why="w", author=AUTHOR)
+    refused = calls = 0
+    for calls in range(1, 100):
+        primary = Dies(inner)
+        mirrored = reader(primary, mirror)
+        primary.left = calls
+        try:
+            assert mirrored.dataset("ds").resolve(ref).number == 5
+        except StorageUnavailable:
+            refused += 1
+        if primary.left >= 0:
+            break
+    assert 3 < refused < calls
+
+
+def test_what_a_mirror_said_is_not_remembered(pair: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch):
+    inner = pair[0]
+    ahead = copy(inner, open_store("memory://ahead"))
+    save(Catalog.open(ahead, clock=Clock()).dataset("ds"), {"d": 4}, message="of the mirror")
+    newer = save(Catalog.open(inner, clock=Clock()).dataset("ds"), {"c": 3}).version
+    monkeypatch.setattr("versioning.mirrored._ASK_AGAIN", 0.0)
+    primary = Down(inner)
+    mirrored = reader(primary, ahead)
+    primary.down = True
+    dataset = mirrored.dataset("ds")
+    assert (dataset.head(), dataset.record(3).message) == (3, "of the mirror")  # unproven, and told
+    primary.down = False
+    assert (dataset.record(3).message, dataset.resolve("latest").digest) == ("m", newer.digest)
+
+
 @pytest.mark.parametrize("harm", [None, b"", b"half a rec"])
 def test_a_lost_record_is_proven_by_the_next_one(pair: tuple[Store, Store], harm: bytes | None):
     primary, mirror = pair
