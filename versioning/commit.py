@@ -11,6 +11,7 @@ from typing import Any
 from versioning.canonical import canonical
 from versioning.condemned import spare
 from versioning.dataset import Dataset
+from versioning.declared import declared_objects
 from versioning.diff import diff_versions
 from versioning.digests import digest_text, version_digest
 from versioning.errors import Conflict, InvalidInput, NotFound
@@ -335,7 +336,10 @@ def _attempt(
         recipe=None if notes.recipe is None else dict(notes.recipe),
         software=dict(notes.software or {}),
     )
-    spare(dataset.store, _relied_on(dataset, change, parent, chunks, snapshot))
+    relied_on = _relied_on(dataset, change, parent, chunks, snapshot)
+    if parent is None or metadata != parent.record.collection:
+        relied_on |= declared_objects(metadata).keys()
+    spare(dataset.store, relied_on)
     if not dataset.log.append(record.number, record.encode()):
         return None
     added, changed, removed = counts
@@ -347,7 +351,7 @@ def _attempt(
 def _relied_on(
     dataset: Dataset, change: _Change, parent: Version | None, chunks: Sequence[Chunk], snapshot: Sequence[SnapshotFile]
 ) -> set[str]:
-    """The paths of all that the version needs beyond its parent."""
+    """The paths of all that the version's items need beyond its parent's."""
     old = {ref for chunk in parent.chunks for ref in chunk.files} if parent else set()
     new = {ref for chunk in chunks for ref in chunk.files} - old
     paths = {dataset.files.manifests.path(ref) for ref in new}

@@ -1,4 +1,4 @@
-"""What versions that are to be copied need: their manifest and snapshot files, and the objects of their items.
+"""What versions that are to be copied need: manifest and snapshot files, the objects of their items and metadata.
 
 The files are read from the source, which is not trusted, and those that the destination lacks go on to it as they are
 read: each is fetched once, and never more of it than the record or the snapshot says.
@@ -18,6 +18,7 @@ from threading import Lock
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from versioning.declared import declared_objects
 from versioning.digests import leaf_digest
 from versioning.errors import Integrity, InvalidInput
 from versioning.events import Listener, Progress, silent
@@ -161,6 +162,7 @@ class Reader:
         self._snapshots.finish(refs)
         files = list(dict.fromkeys(ref for chunk in new for ref in chunk.files))
         needs.files += self._manifests.expect(files, workers=self._workers)
+        self._gather(version, needs, self._declared(record))
         with ThreadPoolExecutor(self._workers) as pool:
             try:
                 for count, found in enumerate(pool.map(lambda chunk: self._of_chunk(version, chunk), new), start=1):
@@ -182,6 +184,22 @@ class Reader:
             known = self._objects.setdefault(path, size)
             if known != size:
                 raise self._lies(version, f"{path} is said to have {known} bytes and {size}")
+
+    def _declared(self, record: VersionRecord) -> dict[str, int]:
+        """The objects that the metadata names. A copy of before they were copied lacks them, so each version tells."""
+        found: dict[str, int] = {}
+        for path, said in declared_objects(record.collection).items():
+            known = self._objects.get(path) if said is None else said
+            size = self._source.size(path) if known is None else known
+            if size is None:
+                pin = f"{record.dataset}@v{record.number}"
+                raise Integrity(
+                    f"{self._source.url}/{path} is missing, which the metadata of {pin} names.",
+                    hint="The source is damaged or lies: run stacpin verify on it, or sync from another mirror.",
+                    kind="missing",
+                )
+            found[path] = size
+        return found
 
     def _of_chunk(self, version: Version, chunk: Chunk) -> dict[str, int]:
         """The objects of a chunk: path to size. Absolute hrefs lie elsewhere, and nobody copies them."""

@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from versioning.canonical import parse
 from versioning.chunking import cut_rows
 from versioning.dataset import Dataset
+from versioning.declared import declared_objects
 from versioning.errors import Integrity, InvalidInput
 from versioning.events import Listener, Progress
 from versioning.manifests import FileRef, decode_rows, merge_tables
@@ -66,6 +67,7 @@ class ItemProof:
 
     def prove(self, dataset: Dataset, record: VersionRecord) -> None:
         """Prove one version whose record is sound, and count its items."""
+        self.objects.add_declared(declared_objects(record.collection))
         pin = f"{record.dataset}@v{record.number}"
         snapshots = dataset.files.snapshots
         refs = [FileRef(bytes.fromhex(entry.sha256), entry.size) for entry in record.snapshot]

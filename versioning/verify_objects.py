@@ -9,9 +9,9 @@ import math
 import re
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 
@@ -54,6 +54,7 @@ class ObjectSet:
     def __init__(self) -> None:
         self._new = bytearray()
         self._known = np.empty(0, _KEY_TYPE)
+        self._unsized: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._settled())
@@ -82,10 +83,22 @@ class ObjectSet:
             self._settled()
         return outside
 
+    def add_declared(self, declared: Mapping[str, int | None]) -> None:
+        """Add what a dataset's metadata names, with its size as far as it is known."""
+        for path, size in declared.items():
+            key = None if size is None else _key(path, size)
+            if key is None:
+                self._unsized.add(path)
+            else:
+                self._new += key
+
+    def unsized(self) -> list[str]:
+        """The objects of which nothing says the size."""
+        return sorted(path for path in self._unsized if not self.positions(path))
+
     def has_path(self, path: str) -> bool:
         """Whether an object of that path is needed."""
-        found = self.positions(path)
-        return found.start < found.stop
+        return path in self._unsized or bool(self.positions(path))
 
     def positions(self, path: str) -> range:
         """Where the objects of a path stand; there are two of them only where items disagree about its size."""
@@ -160,7 +173,10 @@ def prove_objects(
     workers: int,
     on_event: Listener,
 ) -> None:
-    """Read objects and compare them with their names; of those that a sample leaves out see that they are there."""
+    """Read objects and compare them with their names; of those that a sample leaves out see that they are there.
+
+    What only a dataset's metadata names, without a size, is read whole in any case: it is little.
+    """
     count = len(objects)
     chosen = range(count) if sampling is None else sampling.choose(count)
     total = objects.bytes if sampling is None else sum(objects[index].size for index in chosen)
@@ -180,6 +196,16 @@ def prove_objects(
         else:
             report.problems.append(problem)
         on_event(Progress("verify", done, total, "bytes", wanted.path))
+    for path in objects.unsized():
+        report.objects += 1
+        size = store.size(path)
+        wanted = WantedObject(path, bytes.fromhex(path.rsplit("/", 1)[-1][: 2 * _DIGEST]), size or 0)
+        problem = Problem(path, "missing", "it is missing") if size is None else _damage(reader, wanted)
+        if problem is None:
+            report.bytes += wanted.size
+        else:
+            # No repair may go by the size of what is damaged.
+            report.problems.append(replace(problem, size=None))
     if sampling is not None:
         _see(store, objects, frozenset(chosen), report, workers)
         report.sample = Sample(sampling.asked, sampling.seed, len(chosen), count, total, objects.bytes)
