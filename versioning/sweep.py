@@ -64,10 +64,12 @@ class Sweeper:
                 kind="altered",
             )
         while listed:
+            # From before the record: others count its hour from when the store has it.
+            shift = _Watch()
             number = self._begin(each)
             if number is None:
                 return  # somebody else swept it
-            listed, amount, spared = self._pass(listed)
+            listed, amount, spared = self._pass(listed, shift)
             self.report.deleted.files += amount.files
             self.report.deleted.bytes += amount.bytes
             self.report.spared += spared
@@ -111,16 +113,16 @@ class Sweeper:
                 return
         raise too_many()
 
-    def _pass(self, listed: Sequence[Entry]) -> tuple[list[Entry], Amount, int]:
+    def _pass(self, listed: Sequence[Entry], shift: _Watch) -> tuple[list[Entry], Amount, int]:
         """One sweep over a list: what it had no time for, what it deleted, how many it spared."""
-        shift = _Watch()
         amount, spared, done = Amount(), 0, 0
         for folder, group in groupby(listed, key=lambda entry: entry.path.rsplit("/", 1)[0]):
             of_folder = list(group)
             there: dict[str, Entry] = {}
             looked: _Watch | None = None
             for start in range(0, len(of_folder), _BATCH):
-                if self.report.applied and shift.elapsed() > _SHIFT:
+                # Something is done in each: what is needed may take longer to find out than a shift.
+                if self.report.applied and done and shift.elapsed() > _SHIFT:
                     return list(listed[done:]), amount, spared
                 batch = of_folder[start : start + _BATCH]
                 if self.report.applied and self._marked.elapsed() > _MARK_AGAIN:

@@ -548,9 +548,9 @@ def test_a_read_only_store_can_be_looked_at(tmp_path: Path, catalog):
 
 
 class SlowWatch:
-    """Says for each watch of a sweep how long it ran: nothing at its first looks, then ``late`` seconds."""
+    """Says for each watch of a sweep how long it ran: nothing at its first look, then ``late`` seconds."""
 
-    looks = 2
+    looks = 1
     late = 31 * 60.0
 
     def __init__(self) -> None:
@@ -579,7 +579,7 @@ def test_a_sweep_that_was_held_up_deletes_nothing_more(catalog, monkeypatch):
     gc(catalog.store)
 
     class Held(SlowWatch):
-        looks = 1
+        looks = 0
         late = 46 * 60.0
 
     monkeypatch.setattr("versioning.sweep._Watch", Held)
@@ -588,6 +588,46 @@ def test_a_sweep_that_was_held_up_deletes_nothing_more(catalog, monkeypatch):
     assert len(paths_of(catalog.store)) == 1
     monkeypatch.undo()
     assert gc(catalog.store, ahead=timedelta(minutes=61)).deleted.files == 1
+
+
+@pytest.mark.parametrize("minutes", [31, 44, 46])
+@pytest.mark.parametrize("when", ["before the record", "after the record"])
+def test_a_sweep_counts_its_time_from_before_its_record(catalog, monkeypatch, when, minutes):
+    """Others take it for dead an hour after the record, however long it took to find out again what is needed."""
+    for number in range(3):
+        catalog.objects.put_bytes(b"orphan %d" % number)
+    gc(catalog.store)
+    now = 0.0
+
+    class Watch:
+        def __init__(self) -> None:
+            self.began = now
+
+        def elapsed(self) -> float:
+            return now - self.began
+
+    class Slow(Called):
+        def put_record(self, path: str, data: bytes) -> bool:
+            nonlocal now
+            if when == "before the record" and path == "gc/00000002.json":
+                now += minutes * 60
+            return super().put_record(path, data)
+
+        def folders(self, prefix: str) -> list[str]:
+            nonlocal now
+            if when == "after the record" and now == 0 and self.inner.size("gc/00000002.json") is not None:
+                now += minutes * 60
+            return super().folders(prefix)
+
+    monkeypatch.setattr("versioning.sweep._Watch", Watch)
+    collector = opened(Slow(catalog.store))
+    if minutes < 45:
+        assert collect(collector, older_than=NOW, delay=NOW, apply=True).deleted.files == 3
+    else:
+        with pytest.raises(StorageUnavailable, match="held up"):
+            collect(collector, older_than=NOW, delay=NOW, apply=True)
+        assert len(paths_of(catalog.store)) == 3
+    assert now
 
 
 def test_what_was_looked_at_too_long_ago_is_spared(catalog, monkeypatch):
@@ -604,7 +644,14 @@ def test_a_foreign_list_can_take_away_no_record(catalog, path):
     entry = next((each for each in store.list("") if each.path == path), Entry(path, 1, catalog.store.now()))
     file = publish_list(store, [entry])
     record = CondemnedRecord(
-        number=1, older_than_seconds=0, heads={}, file=file, count=1, bytes=1, time="2026-01-01T00:00:00Z", nonce="n"
+        number=1,
+        older_than_seconds=0,
+        heads={},
+        file=file,
+        count=1,
+        bytes=1,
+        time="2026-01-01T00:00:00.000000Z",
+        nonce="n",
     )
     assert append_record(store, 1, record)
     before = {each.path for each in store.list("")}
