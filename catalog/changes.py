@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from versioning.catalog import Catalog
-from versioning.diff import ItemChange, VersionDiff, diff_versions
+from versioning.diff import ItemChange, VersionDiff, diff_versions, with_items
 from versioning.digests import parse_multihash
 from versioning.errors import InvalidInput
 from versioning.version import Version
@@ -138,7 +138,7 @@ def explain_diff(
     """
     diff: VersionDiff = diff_versions(old, new)
     labels = _Labels(catalog, key) if features else None
-    changed = [_item(change, labels) for change in diff.changed]
+    changed = [_item(change, labels) for change in with_items(diff.changed)]
     if labels is not None:
         labels.check_key()
     return DiffReport(

@@ -21,6 +21,7 @@ from ingest.parents import Parents
 from ingest.quick import release
 from ingest.recipe import Recipe
 from ingest.sources import SourceItem
+from versioning.canonical import canonical
 from versioning.digests import sha256
 
 __all__ = ["Verdicts"]
@@ -63,7 +64,8 @@ class Verdicts:
         self._parents = parents
         common, told = basis
         self._layers = {
-            name: repr((_RULES, release(), common, layer.model_dump_json(), told.get(name)))
+            # As canonical JSON: what was just committed has tuples where what is read again has lists.
+            name: repr((_RULES, release(), common, layer.model_dump_json(), canonical(told.get(name))))
             for name, layer in recipe.layers.items()
         }
         self._file = CacheFile(path, _TABLE) if parents.digests else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,9 +23,10 @@ from versioning.rows import AssetRef, Row
 from versioning.snapshots import Chunk
 from versioning.version import Version
 
-__all__ = ["DiffRow", "ItemChange", "VersionDiff", "diff_versions"]
+__all__ = ["DiffRow", "ItemChange", "VersionDiff", "diff_versions", "with_items"]
 
 _SHOWN = 8
+_TOGETHER = 256  # items of both sides that are in memory at once
 _NONE = pa.nulls(0, pa.binary(32))
 
 
@@ -82,7 +84,16 @@ class _LazyRow:
         return self._row().parse()
 
     def _row(self) -> Row:
-        row = self.version.find(self.id)
+        return self.proven(self.version.find(self.id))
+
+    def proven(self, row: Row | None) -> Row:
+        """A row that was read, if it is this one.
+
+        Raises
+        ------
+        Integrity
+            If it is another.
+        """
         if row is None or row.digest != self.digest:
             raise Integrity(
                 f"{self.version.pin} item {self.id} is not what the small columns of its chunk say.",
@@ -185,6 +196,33 @@ def diff_versions(old: Version | None, new: Version | None) -> VersionDiff:
         bound = min(side.bound for side in (before, after) if not side.done)
         _compare(before.take(bound), after.take(bound), result)
     return result
+
+
+def with_items(changes: Sequence[ItemChange]) -> Iterator[ItemChange]:
+    """The same changes, with the items of both sides read some hundreds at a time.
+
+    One by one, as they are read when somebody looks, 50 items of 5,000 took 0.7 s.
+
+    Raises
+    ------
+    Integrity
+        If a manifest is damaged.
+    """
+    for start in range(0, len(changes), _TOGETHER):
+        some = changes[start : start + _TOGETHER]
+        olds, news = _read([each.old for each in some]), _read([each.new for each in some])
+        yield from (ItemChange(each.id, old, new) for each, old, new in zip(some, olds, news, strict=True))
+
+
+def _read(rows: Sequence[DiffRow]) -> list[DiffRow]:
+    versions: dict[int, Version] = {}
+    ids: dict[int, list[str]] = {}
+    for row in rows:
+        if isinstance(row, _LazyRow):
+            versions[id(row.version)] = row.version
+            ids.setdefault(id(row.version), []).append(row.id)
+    found = {key: versions[key].find_all(some) for key, some in ids.items()}
+    return [row.proven(found[id(row.version)].get(row.id)) if isinstance(row, _LazyRow) else row for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

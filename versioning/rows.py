@@ -12,15 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-import shapely
 
 from versioning.canonical import canonical, canonical_form, parse
 from versioning.digests import multihash, parse_multihash, sha256
 from versioning.errors import InvalidInput
 from versioning.ids import check_item_id
+
+if TYPE_CHECKING:
+    import shapely
 
 __all__ = [
     "AssetRef",
@@ -168,6 +170,8 @@ def _draft(item: Mapping[str, Any]) -> _Draft:
 
 def _finished(drafts: Sequence[_Draft]) -> Iterator[Row]:
     """Rows with their geometries. One call for many: shapely takes 60 µs for each call, and 5 for a box in it."""
+    import shapely  # whoever only reads rows need not wait for it: 0.05 s
+
     texts = [None if draft.shape is None else orjson.dumps(draft.shape) for draft in drafts]
     try:
         shapes = shapely.from_geojson(texts)
@@ -328,6 +332,8 @@ def _micros(text: object, where: str, *, up: bool) -> int:
 
 
 def _shape(text: bytes | None, item_id: str) -> shapely.Geometry | None:
+    import shapely
+
     try:
         return shapely.from_geojson(text)
     except (shapely.errors.GEOSException, TypeError, ValueError) as error:

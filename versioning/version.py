@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -187,6 +187,18 @@ class Version:
         """One item's row, or None."""
         chunk = self.chunk_of(item_id)
         return None if chunk is None else self.find_in(chunk, (item_id,)).get(item_id)
+
+    def find_all(self, ids: Iterable[str]) -> dict[str, Row]:
+        """The rows of several items, by their ids, each chunk looked at once; those that are not there are left out."""
+        wanted: dict[str, tuple[Chunk, list[str]]] = {}
+        for item_id in ids:
+            chunk = self.chunk_of(item_id)
+            if chunk is not None:
+                wanted.setdefault(chunk.first_id, (chunk, []))[1].append(item_id)
+        found: dict[str, Row] = {}
+        for chunk, some in wanted.values():
+            found |= self.find_in(chunk, some)
+        return found
 
     def find_in(self, chunk: Chunk, ids: Collection[str]) -> dict[str, Row]:
         """The rows of some items of one chunk, by their ids; those that it does not have are left out.
