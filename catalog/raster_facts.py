@@ -88,14 +88,15 @@ def _media_type(raster: Raster) -> str:
 
 
 def _projection(raster: Raster) -> dict[str, Any]:
-    """Projection 2.0, the CRS by its verified code: rio-stac gives WKT 1 as ``wkt2`` and guesses EPSG codes."""
-    from rio_stac.stac import get_projection_info
+    """Projection 2.0, the CRS by its verified code.
 
-    info = get_projection_info(raster.dataset)
-    fields = _crs_fields(raster.crs) | {"proj:shape": info["shape"]}
-    if not raster.dataset.transform.is_identity:
-        fields["proj:transform"] = [float(value) for value in info["transform"][:6]]
-        fields["proj:bbox"] = [float(value) for value in info["bbox"]]
+    Not by rio-stac: it gives WKT 1 as ``wkt2``, believes EPSG codes unchecked, and imports pystac, 0.15 s.
+    """
+    dataset = raster.dataset
+    fields = _crs_fields(raster.crs) | {"proj:shape": [dataset.height, dataset.width]}
+    if not dataset.transform.is_identity:
+        fields["proj:transform"] = [float(value) for value in tuple(dataset.transform)[:6]]
+        fields["proj:bbox"] = [float(value) for value in dataset.bounds]
     return fields
 
 

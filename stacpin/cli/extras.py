@@ -19,7 +19,6 @@ _EXTRAS = {
     "pyogrio": "ingest",
     "rasterio": "ingest",
     "rio_cogeo": "ingest",
-    "rio_stac": "ingest",
     "yaml": "ingest",
     "odc": "xarray",
     "xarray": "xarray",

@@ -114,7 +114,7 @@ class Blocker:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Blocker())
 """
-INGEST = {"rasterio", "rio_cogeo", "rio_stac", "geopandas", "pyogrio", "yaml", "platformdirs"}
+INGEST = {"rasterio", "rio_cogeo", "geopandas", "pyogrio", "yaml", "platformdirs"}
 API = {"fastapi", "starlette", "uvicorn", "stac_fastapi", "stac_pydantic", "brotli_asgi"}
 ALL = INGEST | API | {"xarray", "odc", "boto3"}
 

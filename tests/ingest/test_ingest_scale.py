@@ -56,7 +56,7 @@ catalog = Catalog.open(sys.argv[2])
 run = Run(catalog, load_recipe(folder / "stacpin.yaml"), folder, workers=1)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-import ingest.cog, rio_stac
+import ingest.cog, rio_cogeo.cogeo
 before = peak()
 run.plan(); run.convert(); run.check()
 staged = run.staged()

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pystac
 import pytest
+import rasterio
 from stac_documents import part_of, ref_of
 
-from catalog.assets import labels_asset, opaque_asset
+from catalog.assets import labels_asset, opaque_asset, raster_part
 from catalog.bands import source_bands
 from catalog.footprints import to_geojson
 from catalog.items import build_item, utc_text
 from catalog.media_types import COG, PARQUET
+from catalog.raster_facts import RasterFacts, raster_facts
+from catalog.rasters import open_raster
 from catalog.validation import validate_item
 from versioning.canonical import canonical
 from versioning.errors import InvalidInput
@@ -75,6 +78,35 @@ def test_real_rasters_become_valid_items(shared_data, schemas):
     read = pystac.Item.from_dict({**item, "links": []})
     assert read.ext.proj.code == "EPSG:32629"
     assert read.assets["B01"].ext.proj.shape == [549, 549]
+
+
+def test_shapes_transforms_and_boxes_are_rio_stacs(shared_data):
+    from rio_stac.stac import get_projection_info
+
+    paths = [path for path in sorted(shared_data.rglob("*.tif")) if path.stat().st_size < 8_000_000]
+    compared = 0
+    for path in paths:
+        with rasterio.open(path) as dataset:
+            wanted, placed = get_projection_info(dataset), not dataset.transform.is_identity and dataset.crs is not None
+        if not placed:
+            continue
+        asset = part_of(path).asset
+        assert asset["proj:shape"] == wanted["shape"]
+        assert asset["proj:transform"] == wanted["transform"][:6]
+        assert asset["proj:bbox"] == wanted["bbox"]
+        compared += 1
+    assert compared > 10
+
+
+def test_facts_survive_their_way_between_processes(shared_data):
+    path = next(path for path in sorted(shared_data.rglob("*.tif")) if path.stat().st_size < 8_000_000)
+    with open_raster(path) as raster:
+        facts = raster_facts(raster)
+    again = RasterFacts.from_json(path, facts.to_json())
+    assert (again.media_type, again.bands, again.projection) == (facts.media_type, facts.bands, facts.projection)
+    assert again.footprint.equals_exact(facts.footprint, 0.0)
+    ref = ref_of(path)
+    assert raster_part(again, ref, digest="r1:" + "0" * 64) == raster_part(facts, ref, digest="r1:" + "0" * 64)
 
 
 def test_metadata_survives(make_raster, schemas):
