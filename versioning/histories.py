@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from versioning.canonical import is_canonical
 from versioning.dataset import LATEST
 from versioning.errors import Integrity
 from versioning.record_names import Names, list_names, read_record
-from versioning.records import ExpiryRecord, PointerRecord, TagRecord, VersionRecord, record_digest
+from versioning.records import ExpiryRecord, PointerRecord, TagRecord, VersionRecord, not_yet, record_digest
 from versioning.store import Store
 from versioning.sync_report import Divergence, KeptVersion
 
@@ -94,6 +95,18 @@ class _Side:
         record = kind.decode(data, where=f"{self.store.url}/{path}")
         if not is_canonical(data):
             raise Integrity(f"{self.store.url}/{path} is not canonical JSON.", hint=_VERIFY, kind="altered")
+        return record
+
+    def decode_new(self, kind: type[_Record], path: str, size: int) -> _Record:
+        """A record that the other side would get for ever: one whose time has not come is refused.
+
+        By this machine's clock: asking a store for its own takes a write, and a dry run must not write.
+        """
+        record = self.decode(kind, path, size)
+        fault = not_yet(record.time, datetime.now(UTC))
+        if fault is not None:
+            hint = "Set this machine's clock if it is behind, or wait; a plain copy of all its files is a catalog too."
+            raise Integrity(f"{self.store.url}/{path}: {fault}.", hint=hint, kind="altered")
         return record
 
     def wrong(self, path: str, why: str) -> Integrity:
@@ -221,7 +234,8 @@ def _missing(log: _Log, here: _Side, kind: type[_Linked]) -> dict[int, _Linked]:
     gap = next((n for n in range(1, max(log.source, default=0)) if n not in log.source), None)
     if gap is not None:
         raise Integrity(f"{here.store.url}/{log.path(gap)} is missing.", hint=_VERIFY, kind="missing")
-    found = {n: here.decode(kind, log.path(n), log.source[n]) for n in sorted(log.source) if n not in log.destination}
+    new = [number for number in sorted(log.source) if number not in log.destination]
+    found = {number: here.decode_new(kind, log.path(number), log.source[number]) for number in new}
     after = {n + 1 for n in found if n + 1 in log.source}
     for number in sorted(found.keys() | after):
         record = found.get(number) or here.decode(kind, log.path(number), log.source[number])
@@ -271,7 +285,7 @@ def _compare_tags(
     fetch(here, {path(name): size for name, size in mine.items()})
     fetch(there, {path(name): theirs[name] for name in mine.keys() & theirs.keys()})
     for name in sorted(mine):
-        record = here.decode(TagRecord, path(name), mine[name])
+        record = (here.decode if name in theirs else here.decode_new)(TagRecord, path(name), mine[name])
         if record.tag != name:
             raise here.wrong(path(name), f"is the record of the tag {record.tag!r}")
         if name in theirs:
@@ -313,7 +327,7 @@ def _compare_expired(
     fetch(here, {paths[number]: mine[number] for number in missing})
     names = _meanings(found, here, there, fetch) if missing and not found.diverged else {}
     for number in missing:
-        record = here.decode(ExpiryRecord, paths[number], mine[number])
+        record = here.decode_new(ExpiryRecord, paths[number], mine[number])
         if record.number != number:
             raise here.wrong(paths[number], f"retires v{record.number}")
         if number in names:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from versioning.errors import Conflict
 from versioning.numbered import NumberedLog
-from versioning.records import Record, time_text
+from versioning.records import Moment, Record, time_text
 from versioning.store import Store
 
 __all__ = ["Journal", "TagsRecord", "read_journal"]
@@ -33,7 +33,7 @@ class TagsRecord(Record):
     action: Literal["tag", "untag", "done"]
     of: int | None = None
     paths: list[str] = Field(default_factory=list)
-    time: str
+    time: Moment
     nonce: str
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from versioning.canonical import canonical
 from versioning.digests import digest_text, sha256
@@ -18,6 +18,7 @@ __all__ = [
     "CondemnedRecord",
     "ExpiryRecord",
     "ListFile",
+    "Moment",
     "PointerRecord",
     "SettingsRecord",
     "SnapshotFile",
@@ -26,6 +27,7 @@ __all__ = [
     "SweptRecord",
     "TagRecord",
     "VersionRecord",
+    "not_yet",
     "parse_time",
     "record_digest",
     "time_text",
@@ -33,6 +35,27 @@ __all__ = [
 
 FORMAT = 1
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
+# By how much the clocks of honest machines may differ: those that were set to local time instead of UTC by half a day.
+_CLOCKS_DIFFER = timedelta(days=1)
+
+
+def time_text(moment: datetime) -> str:
+    """A time in UTC with microseconds, so that texts of one kind sort as the times do."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _only_spelling(text: str) -> str:
+    """A text that :func:`time_text` gives: later writers compute with it, whoever wrote it."""
+    try:
+        right = time_text(datetime.fromisoformat(text)) == text
+    except (ValueError, OverflowError):
+        right = False
+    if not right:
+        raise ValueError(f"{text[:40]!r} is not a time such as 2026-01-31T12:00:00.000000Z")
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_only_spelling)]
 
 
 class Record(BaseModel):
@@ -57,6 +80,7 @@ class Record(BaseModel):
             return cls.model_validate(orjson.loads(data))
         except (ValidationError, orjson.JSONDecodeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            reason = reason.removeprefix("Value error, ")
             raise Integrity(f"{where} is not a {cls.__name__}: {reason}.", hint="Restore it from a mirror.") from error
 
 
@@ -65,7 +89,7 @@ class CatalogRecord(Record):
 
     format: int
     id: str
-    created: str
+    created: Moment
 
 
 class SettingsRecord(Record):
@@ -74,7 +98,7 @@ class SettingsRecord(Record):
     type: Literal["settings"] = "settings"
     number: int = Field(ge=1)
     title: str = ""
-    time: str
+    time: Moment
     nonce: str
 
 
@@ -117,7 +141,7 @@ class VersionRecord(Record):
     advance: bool = True
     author: str
     message: str
-    time: str
+    time: Moment
     nonce: str
     statistics: Statistics
     summaries: dict[str, Any] = {}
@@ -137,7 +161,7 @@ class PointerRecord(Record):
     seen: int = Field(ge=1)
     why: str
     author: str
-    time: str
+    time: Moment
     nonce: str
 
 
@@ -150,7 +174,7 @@ class TagRecord(Record):
     digest: str = Field(pattern=_DIGEST)
     message: str
     author: str
-    time: str
+    time: Moment
     nonce: str
 
 
@@ -161,7 +185,7 @@ class ExpiryRecord(Record):
     number: int = Field(ge=1)
     why: str
     author: str
-    time: str
+    time: Moment
     nonce: str
 
 
@@ -182,7 +206,7 @@ class CondemnedRecord(Record):
     file: ListFile
     count: int = Field(ge=0)
     bytes: int = Field(ge=0)
-    time: str
+    time: Moment
     nonce: str
 
 
@@ -192,7 +216,7 @@ class SweepRecord(Record):
     type: Literal["sweep"] = "sweep"
     number: int = Field(ge=1)
     of: int = Field(ge=1)
-    time: str
+    time: Moment
     nonce: str
 
 
@@ -207,7 +231,7 @@ class SweptRecord(Record):
     bytes: int = Field(ge=0)
     spared: int = Field(ge=0)
     left: int = Field(ge=0)
-    time: str
+    time: Moment
     nonce: str
 
 
@@ -216,11 +240,17 @@ def record_digest(data: bytes) -> str:
     return digest_text(sha256(data))
 
 
-def time_text(moment: datetime) -> str:
-    """A time in UTC with microseconds, so that texts of one kind sort as the times do."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def parse_time(text: str) -> datetime:
     """The time of a record."""
     return datetime.fromisoformat(text)
+
+
+def not_yet(text: str, now: datetime) -> str | None:
+    """What is wrong with the time of a record, if no clock of an honest writer can have shown it yet; None if nothing.
+
+    A record's time is never before its predecessor's, so one that claims the year 9999 would give that time to all that
+    follow, and a pin by date would never mean any of them.
+    """
+    if parse_time(text) <= now + _CLOCKS_DIFFER:
+        return None
+    return f"it says that it was written at {text}, which has not come yet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from versioning.canonical import is_canonical
@@ -18,6 +19,7 @@ from versioning.records import (
     SettingsRecord,
     TagRecord,
     VersionRecord,
+    not_yet,
     record_digest,
 )
 from versioning.store import Store
@@ -243,6 +245,11 @@ def _read(
         return None
     if not is_canonical(data):
         report.problems.append(Problem(path, "altered", "it is not canonical JSON"))
+    moment = record.created if isinstance(record, CatalogRecord) else str(getattr(record, "time", ""))
+    # By this machine's clock, since who verifies may have no right to write, which asking a store for its time takes.
+    fault = not_yet(moment, datetime.now(UTC))
+    if fault is not None:
+        report.problems.append(Problem(path, "altered", fault))
     if digests is not None:
         digests.append(record_digest(data))
     return record

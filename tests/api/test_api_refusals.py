@@ -254,7 +254,7 @@ def test_text_that_is_not_text(client):
 def test_an_expired_version_says_so(client_of, own_site):
     store = own_site.catalog.store
     record = {"type": "expiry", "number": 1, "why": "too old", "author": "t", "nonce": "n"}
-    record["time"] = "2026-01-01T00:00:00Z"
+    record["time"] = "2026-01-01T00:00:00.000000Z"
     store.put_record("datasets/landcover/expired/00000001.json", json.dumps(record).encode())
     client = client_of(own_site)
     for path in (f"/collections/{FIRST}", f"/collections/{FIRST}/items/t01", f"/search?collections={FIRST}"):
@@ -262,13 +262,13 @@ def test_an_expired_version_says_so(client_of, own_site):
         assert body["code"] == "expired"
     assert [c["id"] for c in client.get("/collections?versions=all").json()["collections"]][-1] == "landcover--v2"
     versions = client.get("/collections/landcover/versions").json()["versions"]
-    assert versions[-1]["expired"] == {"time": "2026-01-01T00:00:00Z", "why": "too old"}
+    assert versions[-1]["expired"] == {"time": "2026-01-01T00:00:00.000000Z", "why": "too old"}
     assert client.get("/collections/landcover/items/t02/versions").json()["versions"][0]["version"] == "2"
 
 
 def test_damage_is_an_error_of_integrity(client_of, own_site):
     # What no other catalog of these tests has: searches remember what they found, by digest.
-    own_site.commit("landcover", own_site.item("unique", 88, west=8.0, when="2026-01-01T00:00:00Z"))
+    own_site.commit("landcover", own_site.item("unique", 88, west=8.0, when="2026-01-01T00:00:00.000000Z"))
     for path in (own_site.folder / "datasets/landcover/snapshots").iterdir():
         path.write_bytes(path.read_bytes()[:-8])
     client = client_of(own_site)

@@ -390,7 +390,10 @@ def test_an_empty_entry_is_damage():
 
 
 def test_members_of_a_later_revision_are_kept():
-    data = b'{"author":"a","later":{"x":1},"nonce":"n","number":1,"time":"t","type":"expiry","why":"w"}'
+    data = (
+        b'{"author":"a","later":{"x":1},"nonce":"n","number":1,"time":"2026-03-01T00:00:00.000000Z",'
+        b'"type":"expiry","why":"w"}'
+    )
     assert ExpiryRecord.decode(data, where="x").encode() == data
 
 

@@ -380,7 +380,7 @@ def settings_with(mirrors: object) -> SettingsRecord:
 
 
 def test_what_settings_may_name(warned: list[str]):
-    assert declared_mirrors(SettingsRecord(number=1, time="t", nonce="n")) == []
+    assert declared_mirrors(SettingsRecord(number=1, time="2026-03-01T00:00:00.000000Z", nonce="n")) == []
     named = ["s3://a/b", "/etc", "gs://c", "file:///etc", "memory://x", "http://host/", "../x", 7, "C:\\x", "AZ://d"]
     assert declared_mirrors(settings_with(named)) == ["s3://a/b", "gs://c"]
     assert len(warned) == 5

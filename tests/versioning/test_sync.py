@@ -154,7 +154,7 @@ def test_the_mirror_goes_through_states_of_the_source():
 def test_a_destination_that_is_ahead_is_no_conflict():
     source, target = history(), open_store("memory://")
     sync(source, target)
-    ahead = Catalog.open(target, clock=Clock("2027-01-01T00:00:00+00:00")).dataset(DATASET)
+    ahead = Catalog.open(target, clock=Clock("2026-07-01T00:00:00+00:00")).dataset(DATASET)
     save(ahead, {"z": 1})
     ahead.tag("theirs", 4, author=AUTHOR)
     report = sync(source, target)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from version_helpers import AUTHOR, Clock, Editable, asset_of, item_of, local_store, save, small_chunks
 
+from versioning.canonical import canonical
 from versioning.catalog import Catalog
 from versioning.commit import commit
 from versioning.errors import InvalidInput, NotFound
 from versioning.events import Progress
 from versioning.fsck import verify_catalog
-from versioning.records import ExpiryRecord
+from versioning.records import ExpiryRecord, time_text
 from versioning.store import Store, open_store
 from versioning.verify import verify_chain, verify_version
 from versioning.verify_objects import ObjectSet, Sampling
@@ -200,6 +203,37 @@ def test_numbers_that_no_log_has(store: Editable, filled: Catalog):
     assert len(report.problems) == 22
     assert "any other up to 99999998.json" in report.problems[20].detail
     assert report.problems[21].detail == "it says it is ds@v3"
+
+
+@pytest.mark.parametrize(
+    ("moment", "says"),
+    [
+        ("garbage", "'garbage' is not a time such as 2026-01-31T12:00:00.000000Z"),
+        ("2026-03-01T00:00:00.000000", "is not a time"),
+        ("9999-12-31T23:59:59.999999Z", "written at 9999-12-31T23:59:59.999999Z, which has not come yet"),
+    ],
+)
+@pytest.mark.parametrize(
+    "path",
+    ["versions/00000003.json", "tags/gold.json", "pointers/stable/00000001.json", "expired/00000001.json"],
+)
+def test_times_that_no_writer_writes(store: Editable, filled: Catalog, path: str, moment: str, says: str):
+    """All that follows a record of the year 9999 would be as late, and a record without a time stops every commit."""
+    path = f"datasets/ds/{path}"
+    store.put_new("datasets/ds/expired/00000001.json", expiry(1))
+    store.changed[path] = canonical(orjson.loads(store.inner.get(path)) | {"time": moment})
+    (problem,) = verify_catalog(filled).problems
+    assert (problem.path, problem.kind) == (path, "altered")
+    assert says in problem.detail
+
+
+def test_a_clock_that_is_a_little_ahead_is_no_damage(store: Editable, filled: Catalog):
+    path = "datasets/ds/tags/gold.json"
+    for hours, count in ((23, 0), (25, 1)):
+        moment = time_text(datetime.now(UTC) + timedelta(hours=hours))
+        store.changed[path] = canonical(orjson.loads(store.inner.get(path)) | {"time": moment})
+        assert len(verify_catalog(filled).problems) == count
+    assert filled.resolve("ds@gold").number == 1  # it can be read all the same
 
 
 def test_records_that_are_too_long(store: Editable, filled: Catalog, monkeypatch: pytest.MonkeyPatch):
