@@ -124,7 +124,7 @@ def test_objects_are_shared_by_datasets_and_by_extensions(catalog):
 def test_names_keep_even_what_was_retired_in_the_same_moment(catalog):
     with_garbage(catalog)
     dataset = catalog.dataset("land")
-    put(dataset, catalog, {"c": b"four"})
+    put(dataset, catalog, {"a": b"four"})  # of live versions none has three
     # What a race leaves behind: a record of retirement, and a name.
     dataset.move("stable", 2, why="w", author=AUTHOR)
     record = dataset.expiry(1)

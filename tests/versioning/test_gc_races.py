@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -239,6 +239,45 @@ def test_a_version_that_appears_when_the_sweep_has_begun_is_marked(monkeypatch):
     run_gc(Appears(store))
     assert check_all(store) == 3
     settle(store)
+
+
+def test_a_sweep_that_looked_before_the_file_was_written_again(monkeypatch):
+    """The sweep began after the commit's first look at the log, looked at the file before the commit wrote it again,
+    and deletes it after: only the commit's second look at the log shows it.
+    """
+    store = memory_catalog().store
+    put(opened(store).dataset("land"), opened(store), {"a": b"1"})
+    opened(store).objects.put_bytes(b"old a", ".tif")
+    assert gc(store).condemned.files == 1
+    about_to_delete, delete = threading.Event(), threading.Event()
+
+    class Collector(Called):
+        def delete(self, paths: Sequence[str]) -> None:
+            if paths and paths[0].startswith("objects/"):
+                about_to_delete.set()
+                assert delete.wait(30)
+            super().delete(paths)
+
+    collector = threading.Thread(target=run_gc, args=(Collector(store),))
+
+    class Writer(Called):
+        def replace(self, path: str, data: bytes) -> None:
+            if collector.ident is None:
+                collector.start()
+                assert about_to_delete.wait(30)
+            super().replace(path, data)
+
+    def go_on(_: float) -> None:
+        delete.set()
+        collector.join(30)
+
+    writer = opened(Writer(store))
+    with monkeypatch.context() as patch:
+        patch.setattr("versioning.condemned.time.sleep", go_on)
+        put(writer.dataset("land"), writer, {"b": b"old a"})
+    delete.set()
+    collector.join(30)
+    assert check_all(store) == 2
 
 
 def test_two_collectors_at_every_call():
