@@ -58,11 +58,14 @@ class Metric:
             return None
         if math.isnan(self.value):
             return f"{self.name} is not a number"
-        return (
-            f"{self.name} = {self.value:g} is below {low:g}"
-            if self.value < low
-            else f"{self.name} = {self.value:g} is above {high:g}"
-        )
+        side, limit = ("below", low) if self.value < low else ("above", high)
+        return f"{self.name} = {_text(self.value)} is {side} {_text(limit)}"
+
+
+def _text(value: float) -> str:
+    """Six digits, or all if those are another number: 0.74999999 must not be told to be 0.75, below 0.75."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 @dataclass(slots=True)

@@ -272,6 +272,8 @@ def test_a_store_that_does_not_answer_is_no_fault(dataset, store, monkeypatch):
         (Metric("m", 1.0, most=1.0), None),
         (Metric("m", 0.5, least=0.0, most=1.0), None),
         (Metric("loss", 2.5, most=1.0), "loss = 2.5 is above 1"),
+        (Metric("iou", 0.74999999, least=0.75), "iou = 0.74999999 is below 0.75"),
+        (Metric("loss", 1234567.5, most=1234567.0), "loss = 1234567.5 is above 1234567.0"),
         (Metric("m", math.inf, most=1.0), "m = inf is above 1"),
         (Metric("m", -math.inf, least=1.0), "m = -inf is below 1"),
         (Metric("m", math.nan, least=1.0), "m is not a number"),
