@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ class Appender:
         self._author = author
         self._message = message
         self._patience = patience
+        self._nonces: set[str] = set()  # of the records that were tried since the last commit that came to an end
         self.base: Version | None = dataset.latest()
         self.absent = 0
 
@@ -53,27 +55,42 @@ class Appender:
         gone = self._present([item_id for item_id, data in batch.items() if data is None])
         if not items and not gone:
             return None
-        before = self._patience.retries
+        first = self.base.number if self.base else 0
         result = self._patience(lambda: self._attempt(items, gone))
-        if not result.created and self._patience.retries > before:
-            result = self._landed(result, len(batch)) or result
-        self.base = result.version
-        return result
+        landed = self._landed(result, first) if self._nonces and not result.created else None
+        # What somebody else has retired since was a version all the same, but nothing can be made from it any more.
+        retired = landed is not None and self._patience(lambda: self._dataset.expiry(landed.version.number)) is not None
+        self.base = result.version if landed is None or retired else landed.version
+        self._nonces.clear()
+        return landed or result
 
     def _attempt(self, items: list[dict[str, Any]], gone: list[str]) -> CommitResult:
         return commit(
-            self._dataset, items=items, remove=gone, message=self._message, author=self._author, base=self.base
+            self._dataset,
+            items=items,
+            remove=gone,
+            message=self._message,
+            author=self._author,
+            base=self.base,
+            new_nonce=self._nonce,
         )
 
-    def _landed(self, result: CommitResult, changes: int) -> CommitResult | None:
-        """The version of an earlier attempt of which the answer was lost, so that another had nothing to do."""
-        first = self.base.number + 1 if self.base else 1
-        for number in range(result.version.number, first - 1, -1):
-            version = self._dataset.version(number)
-            record, made = version.record, version.record.statistics
-            counts = made.added, made.changed, made.removed
-            if (record.author, record.message) == (self._author, self._message) and sum(counts) <= changes:
-                return CommitResult(version, created=True, added=counts[0], changed=counts[1], removed=counts[2])
+    def _nonce(self) -> str:
+        nonce = secrets.token_hex(8)
+        self._nonces.add(nonce)
+        return nonce
+
+    def _landed(self, result: CommitResult, first: int) -> CommitResult | None:
+        """The version of an earlier attempt of which the answer was lost, so that another had nothing to do.
+
+        Its nonce tells it from those of other streams, which may have the same author and message.
+        """
+        for number in range(result.version.number, first, -1):
+            record = self._patience(lambda number=number: self._dataset.record(number))
+            if record.nonce in self._nonces:
+                made = record.statistics
+                counts = {"added": made.added, "changed": made.changed, "removed": made.removed}
+                return CommitResult(Version(record, self._dataset.files), created=True, **counts)
         return None
 
     def _present(self, removals: list[str]) -> list[str]:

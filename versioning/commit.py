@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,10 @@ _SHOWN = 10
 _MOST_CHANGES = 8
 # What stays as the parent has it when an asset's content is the same.
 _OF_THE_BYTES = ("href", "file:checksum", "file:size", "pin:source")
+
+
+def _new_nonce() -> str:
+    return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ def commit(
     advance: bool = True,
     notes: Notes | None = None,
     rebase: bool = True,
+    new_nonce: Callable[[], str] = _new_nonce,
     on_event: Listener = silent,
 ) -> CommitResult:
     """Make the next version of a dataset.
@@ -108,6 +113,9 @@ def commit(
     rebase
         Whether the change may be applied on top of a ``latest`` that has moved on since ``base``. Whoever says in
         ``notes`` what follows from all items together says False, and decides again.
+    new_nonce
+        Makes the nonce of each record that is tried, unlike all others. Whoever keeps them knows its own version again
+        if the answer was lost.
     on_event
         Hears how far it is.
 
@@ -142,7 +150,15 @@ def commit(
             change = _rebase(change, parent, latest)
             parent = latest
         done = _attempt(
-            dataset, change, parent, head, message=message, author=author, advance=advance, notes=notes or Notes()
+            dataset,
+            change,
+            parent,
+            head,
+            message=message,
+            author=author,
+            advance=advance,
+            notes=notes or Notes(),
+            new_nonce=new_nonce,
         )
         if done is not None:
             on_event(Progress("commit", 1, 1))
@@ -298,6 +314,7 @@ def _attempt(
     author: str,
     advance: bool,
     notes: Notes,
+    new_nonce: Callable[[], str],
 ) -> CommitResult | None:
     """Write the version after ``head``; None if another writer took the number."""
     chunks = rewrite(parent, change.upserts, change.removed, dataset.files.manifests)
@@ -329,7 +346,7 @@ def _attempt(
         author=author,
         message=message,
         time=time_text(moment),
-        nonce=secrets.token_hex(8),
+        nonce=new_nonce(),
         statistics=_statistics(chunks, counts),
         summaries=dict(notes.summaries or {}),
         checks=[dict(check) for check in notes.checks],

@@ -14,6 +14,7 @@ from versioning.catalog import Catalog
 from versioning.commit import CommitResult
 from versioning.dataset import Dataset
 from versioning.errors import Conflict, Forbidden, InvalidInput, StorageUnavailable
+from versioning.expire import expire
 from versioning.store import Store, open_store
 from versioning.streaming import Stream
 from versioning.verify import verify_version
@@ -229,6 +230,75 @@ def test_an_outage_loses_nothing_and_doubles_nothing(after, there):
     assert [(each.version.number, each.created, each.added) for each in made] == [(1 + there, True, 1)]
     assert stream.counts.retries == (1 if after else 3)
     assert verify_version(dataset, result.version, objects=False).ok
+
+
+class Overtaken(Fails):
+    """Answers are lost, and ``meanwhile`` happens before the stream tries again."""
+
+    meanwhile: Callable[[], object]
+
+    def put_record(self, path: str, data: bytes) -> bool:
+        lost = self.left > 0 and self.where in path
+        try:
+            return super().put_record(path, data)
+        finally:
+            if lost:
+                self.meanwhile()
+
+
+def overtaken(*, after: bool) -> tuple[Overtaken, Dataset, Dataset]:
+    """The store of a stream, its dataset, and the dataset as others see it."""
+    inner = open_store("memory://")
+    store = Overtaken(inner, error=away, after=after)
+    dataset = Catalog.create(store).dataset("live")
+    save(dataset, {"old": 1})
+    return store, dataset, Catalog.open(inner).dataset("live")
+
+
+def test_the_version_of_another_stream_is_not_taken_for_ones_own():
+    """Both have the same author and message, and both append the same item in the same state."""
+    store, dataset, others = overtaken(after=False)
+    store.meanwhile = lambda: save(others, {"a": 1})
+    with Stream(dataset, author=AUTHOR, message="m", every=NEVER) as stream:
+        store.left = 1
+        stream.append(item_of("a", 1))
+        result = stream.flush()
+    assert result is not None
+    assert (result.version.number, result.created, stream.counts.commits) == (2, False, 0)
+
+
+def test_a_lost_answer_is_found_below_the_versions_of_others():
+    store, dataset, others = overtaken(after=True)
+    store.meanwhile = lambda: [save(others, {"b": value}) for value in (1, 2)]
+    stream = Stream(dataset, author=AUTHOR, message="m", every=NEVER)
+    store.left = 1
+    stream.append(item_of("a", 1))
+    result = stream.flush()
+    assert result is not None
+    assert (result.version.number, result.created, stream.counts.commits) == (2, True, 1)
+    # It has not seen what they did.
+    stream.append(item_of("b", 9))
+    with pytest.raises(Conflict, match="b"):
+        stream.close()
+
+
+def test_a_lost_answer_counts_also_where_its_version_was_retired_meanwhile():
+    store, dataset, others = overtaken(after=True)
+
+    def meanwhile() -> None:
+        for value in (1, 2):
+            save(others, {"b": value})
+        expire(others, versions=[2, 3], why="w", author=AUTHOR, apply=True)
+
+    store.meanwhile = meanwhile
+    with Stream(dataset, author=AUTHOR, message="m", every=NEVER) as stream:
+        store.left = 1
+        stream.append(item_of("a", 1))
+        result = stream.flush()
+        assert result is not None
+        assert (result.version.number, result.created) == (2, True)
+        stream.append(item_of("c", 1))
+    assert on_disk(dataset) == {"old": 1, "a": 1, "b": 2, "c": 1}
 
 
 def test_patience_ends_and_the_items_are_still_there():
