@@ -30,11 +30,13 @@ from versioning.errors import (
 )
 from versioning.store import Store, open_store
 
-__all__ = ["StoreMachine"]
+__all__ = ["FILES", "StoreMachine"]
 
 MANY = 300
 IDS = [f"i{number:03d}" for number in range(MANY)]
 NAMES = ["ds", "ds", "ds", "other"]
+# The dataset that ingests make, see model_ingest.py.
+FILES = "files"
 # After these the caller hears an error, and what it wanted may have been done or not.
 FAILING = {"before", "after", "cut", "denied", "late", "crash", "crash-after", "taken"}
 
@@ -46,6 +48,7 @@ strikes = st.one_of(
 )
 faults = st.none() | strikes
 seeds = st.integers(0, 2**32 - 1)
+names = st.sampled_from([*NAMES, FILES])
 rivals = st.tuples(st.sampled_from(["commit", "commit", "rollback", "gc", "gc", "expire"]), seeds)
 
 
@@ -327,7 +330,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- names
 
-    @rule(data=st.data(), who=st.integers(0, 1), name=st.sampled_from(NAMES), fault=faults, rival=rivals,
+    @rule(data=st.data(), who=st.integers(0, 1), name=names, fault=faults, rival=rivals,
           pointer=st.sampled_from(["latest", "stable", "candidate"]))  # fmt: skip
     def move(self, data, who, name, fault, rival, pointer):
         """Promotion, and rollback where the pointer is ``latest``."""
@@ -350,7 +353,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert error is None, error
         assert (move.id in news) == (error is None)
 
-    @rule(data=st.data(), who=st.integers(0, 1), name=st.sampled_from(NAMES), fault=faults, rival=rivals,
+    @rule(data=st.data(), who=st.integers(0, 1), name=names, fault=faults, rival=rivals,
           tag=st.sampled_from(["v1.0.0", "gold"]))  # fmt: skip
     def tag(self, data, who, name, fault, rival, tag):
         model = self.models[name]
@@ -393,14 +396,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- looking
 
-    @rule(data=st.data(), name=st.sampled_from(NAMES))
+    @rule(data=st.data(), name=names)
     def compare(self, data, name):
         live = self.models[name].live()
         if live:
             old, new = data.draw(st.sampled_from([0, *live])), data.draw(st.sampled_from(live))
             self.models[name].check_diff(self.catalogs[0].dataset(name), old, new)
 
-    @rule(data=st.data(), name=st.sampled_from(NAMES))
+    @rule(data=st.data(), name=names)
     def verify(self, data, name):
         live = self.models[name].live()
         if live:

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from model_upkeep import UpkeepMachine
+from model_ingest import IngestMachine
 
 from versioning.store import Store, open_store
 
 __all__ = ["machine_on", "run_machine"]
 
 
-def machine_on(kind: str, place: str = "") -> type[UpkeepMachine]:
+def machine_on(kind: str, place: str = "") -> type[IngestMachine]:
     """The machine on ``memory``, on ``local`` disks (below a folder) or on ``s3`` (in a bucket)."""
 
-    class Machine(UpkeepMachine):
+    class Machine(IngestMachine):
         # What an object store has answered for is durable.
         torn_by_power = kind != "s3"
         folder: Path | None = None
@@ -45,7 +45,7 @@ def machine_on(kind: str, place: str = "") -> type[UpkeepMachine]:
 
 
 def run_machine(
-    machine: type[UpkeepMachine], *, examples: int, steps: int, number: int | None = None, shrink: bool = True
+    machine: type[IngestMachine], *, examples: int, steps: int, number: int | None = None, shrink: bool = True
 ) -> None:
     """Run examples of the machine; the same ``number`` (the failure tells it) runs the same ones again."""
     number = secrets.randbelow(2**32) if number is None else number

@@ -21,7 +21,19 @@ from versioning.rows import AssetRef
 from versioning.verify import verify_version
 from versioning.version import Version
 
-__all__ = ["TALLY", "Change", "Expiry", "History", "Move", "Operation", "Saved", "Tagging", "bytes_of", "stored_item"]
+__all__ = [
+    "TALLY",
+    "Change",
+    "Content",
+    "Expiry",
+    "History",
+    "Move",
+    "Operation",
+    "Saved",
+    "Tagging",
+    "bytes_of",
+    "stored_item",
+]
 
 Content = dict[str, int]
 # What the machine has done so far in this process, for the report of a long run.
@@ -149,6 +161,10 @@ class History:
         """Whether a version is what a change makes of its parent."""
         return saved.content == self.applied(change, saved.parent or 0) and saved.advance == change.advance
 
+    def items_of(self, content: Content) -> list[dict[str, Any]]:
+        """The items of a content, as they are committed."""
+        return [stored_item(key, value) for key, value in content.items()]
+
     # -- what the store holds
 
     def absorb(self, dataset: Dataset, known: dict[str, Operation]) -> set[str]:
@@ -173,7 +189,7 @@ class History:
             content = self.applied(change, onto)
             data = dataset.store.get(dataset.log.path(number))
             self.versions.append(Saved(content, record.advance, record.parent, record.digest, data))
-            check_content(dataset.version(number), content)
+            self.check_content(dataset.version(number), content)
             self._lands(record.message, news)
         for tag in dataset.tags():
             if tag.tag not in self.tags:
@@ -191,6 +207,12 @@ class History:
                 self.expired.add(number)
                 news.add(expiry.why)
         return news
+
+    def check_content(self, version: Version, content: Content) -> None:
+        """A version holds exactly these items."""
+        found = {row.id: row.parse() for row in version.rows()}
+        assert {key: item["properties"]["value"] for key, item in found.items()} == content
+        assert version.record.statistics.items == len(content)
 
     def _absorb_moves(self, dataset: Dataset, known: dict[str, Operation], news: set[str]) -> None:
         for name in dataset.pointer_names():
@@ -251,7 +273,7 @@ class History:
 
     def check_digest(self, dataset: Dataset, number: int) -> None:
         """The same items, committed at once, have the same root."""
-        items = [stored_item(key, value) for key, value in self.content(number).items()]
+        items = self.items_of(self.content(number))
         afresh = commit(memory_catalog().dataset("ds"), items=items, message="m", author=AUTHOR).version.record
         assert dataset.record(number).root == afresh.root
 
@@ -264,10 +286,3 @@ class History:
         assert {entry.id for entry in diff.changed} == {
             key for key in before.keys() & after.keys() if before[key] != after[key]
         }
-
-
-def check_content(version: Version, content: Content) -> None:
-    """A version holds exactly these items."""
-    found = {row.id: row.parse() for row in version.rows()}
-    assert {key: item["properties"]["value"] for key, item in found.items()} == content
-    assert version.record.statistics.items == len(content)

@@ -13,7 +13,7 @@ from unittest import mock
 from faults import Disk, Fault, Faulty, nth_call
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
-from model_machine import IDS, NAMES, StoreMachine, faults, rivals, seeds
+from model_machine import IDS, NAMES, StoreMachine, faults, names, rivals, seeds
 from model_state import TALLY, Change, Expiry, bytes_of
 
 from versioning import condemned, sweep
@@ -146,7 +146,7 @@ class UpkeepMachine(StoreMachine):
             Catalog.open(self.disk).objects.put_bytes(data, ".bin")
 
     @rule(who=st.integers(0, 1), older_than=ages, delay=delays, fault=faults, rival=rivals,
-          name=st.sampled_from(NAMES),
+          name=names,
           hours=st.lists(st.sampled_from([0, 2, 25, 400]), min_size=1, max_size=3))  # fmt: skip
     def collect_garbage(self, who, older_than, delay, fault, rival, name, hours):
         """Several runs, with time between them; the fault and the rival strike in each."""
@@ -188,7 +188,7 @@ class UpkeepMachine(StoreMachine):
         TALLY["commits of what is condemned"] += 1
         self.check_whole()
 
-    @rule(who=st.integers(0, 1), name=st.sampled_from(NAMES), keep=st.integers(1, 6), fault=faults)
+    @rule(who=st.integers(0, 1), name=names, keep=st.integers(1, 6), fault=faults)
     def expire(self, who, name, keep, fault):
         model = self.models[name]
         live, named = model.live(), model.named()
@@ -216,7 +216,7 @@ class UpkeepMachine(StoreMachine):
                 continue
             raise AssertionError(f"v{number} has expired and answers")
 
-    @rule(who=st.integers(0, 1), fault=faults, far=st.booleans(), rival=rivals, name=st.sampled_from(NAMES))
+    @rule(who=st.integers(0, 1), fault=faults, far=st.booleans(), rival=rivals, name=names)
     def copy_to_the_mirror(self, who, fault, far, rival, name):
         """The fault is at the source, or at the mirror if ``far``."""
         if rival[0] == "gc":
