@@ -47,7 +47,9 @@ class Converted:
     items
         The canonical JSON of each item that may differ from the parent's, by id.
     stored
-        The objects that were stored for them, proven: their paths, and their sizes in bytes.
+        The objects that were stored for them: their paths, and their sizes in bytes.
+    unread
+        Those of them that other runs had proven when they stored them, and that nobody has read since.
     files, resumed, kept
         How many files were to be made; of these, how many other runs had proven; how many kept their own bytes.
     others
@@ -56,6 +58,7 @@ class Converted:
 
     items: dict[str, bytes] = field(default_factory=dict)
     stored: dict[str, int] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
     files: int = 0
     resumed: int = 0
     kept: int = 0
@@ -194,7 +197,9 @@ class _Work:
                 left.append(task)
                 continue
             self.made.resumed += 1
-            self._note(task, decode(line)[1])
+            done = decode(line)[1]
+            self.made.unread.add(done.ref.href)
+            self._note(task, done)
         return left
 
     def _store(self, task: Task, result: Made | StacpinError) -> Future[ObjectRef] | None:
@@ -213,6 +218,8 @@ class _Work:
                 result = error
             else:
                 done = Done(ref, result.digest, at(result.part, ref), result.kept, ours=future is not None)
+                if done.ours:
+                    self.made.unread.discard(done.ref.href)  # storing it has read what was there
                 self._note(task, done)
                 self._drop(result.path)
                 return

@@ -11,9 +11,9 @@ was written before it is durable first): after a power cut no entry names an obj
 
 **What is believed.** The staging area is as open as the catalog: anybody who may write there could name an object of
 other pixels as what became of a source. So each batch carries an HMAC-SHA256 under a key that lies in this user's cache
-folder and nowhere else, and batches without it are not even parsed. What one's own runs have proven needs no second
-proof; that the object is still there with its size is asked all the same. Without the key (another user, another
-machine, a deleted cache) a file is converted and sent again, and found to be there.
+folder and nowhere else, and batches without it are not even parsed. What one's own runs have proven is not made again;
+that the object is still there with its size is asked at once, and its bytes are read before the commit. Without the key
+(another user, another machine, a deleted cache) a file is converted and sent again, and found to be there.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from ingest import journal
 from ingest.run import Run
 from ingest.staging import find_staged, mark_discarded
 from versioning.catalog import Catalog
-from versioning.errors import InvalidInput, StacpinError
+from versioning.errors import Integrity, InvalidInput, StacpinError
 from versioning.store import Entry, Store
 
 FILES = 12
@@ -124,10 +124,34 @@ def test_what_was_proven_is_not_done_again(tiles: Project, done: int, monkeypatc
     from ingest.publish import commit_staged
 
     assert commit_staged(tiles.catalog, staged, message="m", author="a").version.digest == wanted
-    assert len(counts.read) == FILES + 1 - done  # nor did the commit read what was proven
+    # The commit reads what was taken over, which may have been damaged since, and nothing that this run has read.
+    assert len(made) == len(counts.put) == FILES + 1 - done
+    assert len(counts.read) == len(set(counts.read)) == FILES + 1
     # what it took over from is free, and says by whom
     left = json.loads(tiles.catalog.store.get(f"staging/{first.id}/discarded.json"))
     assert run.id in left["why"]
+
+
+def test_what_was_damaged_since_it_was_proven_is_not_committed(tiles: Project) -> None:
+    """It is there with its size, and its bytes are others: only reading it shows that."""
+    from ingest.publish import commit_staged
+
+    die_after(tiles.run(), 6)
+    (path, *_) = sorted(tiles.objects())
+    file = tiles.catalog.store.local_root / path
+    right = file.read_bytes()
+    file.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    run = tiles.run()
+    staged = finish(run)
+    assert run.resumed == 6
+    with pytest.raises(Integrity, match="altered") as caught:
+        commit_staged(tiles.catalog, staged, message="m", author="a")
+    assert path in caught.value.message
+    assert tiles.versions() == []
+    # As the error says: it is removed, and made once more.
+    file.unlink()
+    assert tiles.must_ingest().number == 1
+    assert file.read_bytes() == right
 
 
 def test_a_run_that_failed_says_why_and_lists_its_objects(tiles: Project) -> None:
