@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,3 +160,31 @@ def test_manifest_files():
         with pytest.raises(Integrity, match=path) as caught:
             files.get(ref)
         assert (caught.value.kind, caught.value.exit_code) == (kind, 30)
+
+
+STORE_AND_READ = """
+import resource, sys
+sys.path.insert(0, sys.argv[3])
+from pathlib import Path
+from versioning.objects import Objects
+from versioning.store import open_store
+objects, source = Objects(open_store(sys.argv[1], create=True)), Path(sys.argv[2])
+ref = objects.put_file(source)
+assert sum(len(block) for block in objects.read(ref.href, ref.sha256, ref.size)) == ref.size
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts kilobytes on Linux only")
+def test_a_large_file_takes_little_memory(tmp_path: Path):
+    """In a process of its own: the peak is of its whole life."""
+    source = tmp_path / "large.tif"
+    with source.open("wb") as file:
+        file.truncate(600_000_000)
+    ran = subprocess.run(
+        [sys.executable, "-c", STORE_AND_READ, tmp_path / "catalog", source, Path(__file__).parents[2]],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) < 200
