@@ -71,9 +71,6 @@ class StoreMachine(RuleBasedStateMachine):
     """
 
     torn_by_power = True
-    # A manifest file that a power cut tore is taken for a whole one by the next commit of the same rows, which then
-    # names it: test_what_a_power_cut_tears_is_written_again. Once that passes, this is "".
-    torn = "objects/"
     thorough = False
 
     def __init__(self) -> None:
@@ -166,7 +163,7 @@ class StoreMachine(RuleBasedStateMachine):
         if way.dead:
             TALLY["crashes"] += 1
             if self.torn_by_power and self.count % 2:
-                torn = self.disk.power_cut(self.count, self.torn)
+                torn = self.disk.power_cut(self.count)
                 TALLY["files torn by power cuts"] += len(torn)
             self.reopen(who)
         news = self.absorb()
