@@ -1,10 +1,11 @@
-"""make test-long: the state machine of the version store for an hour, and kills at every step; a report at the end.
+"""make test-long: all tests that have a long profile, then the state machine of the version store until the hour ends.
 
     tools/test_long.py                               both, for STACPIN_LONG_MINUTES (60)
     tools/test_long.py --only memory --seed 17       one run of the machine again, made smaller if it fails
 
 STACPIN_LONG_SEED makes a run reproducible: its first seed; otherwise it is random. The report is printed, and kept as
-JSON below .test-long/. Exit code 1 if anything failed.
+JSON below .test-long/, as is the text of each history that fails, at once. Exit code 1 if anything failed, or if the
+tests were stopped since a third of the time had gone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ from itertools import count, cycle
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "versioning"), str(ROOT / "tests"), str(ROOT)]
@@ -66,8 +69,8 @@ def places() -> Iterator[dict[str, str]]:
             yield {"memory": "", "local": f"{folder}/local", "s3": server.new_bucket()}
 
 
-def run_until(deadline: float, first: int, workers: int, where: dict[str, str]) -> list[dict[str, Any]]:
-    """Seed after seed, on one kind of store after the other, until the time is over."""
+def run_until(deadline: float, first: int, workers: int, where: dict[str, str], report: Path) -> list[dict[str, Any]]:
+    """Seed after seed, on one kind of store after the other, until the time is over; a file for each that fails."""
     done: list[dict[str, Any]] = []
     numbers, kinds = count(first), cycle(KINDS)
     # Each run in a new process: a leak or a crash of one is not another's.
@@ -82,21 +85,57 @@ def run_until(deadline: float, first: int, workers: int, where: dict[str, str]) 
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for each in finished:
                 done.append(each.result())
-                told = "FAILED" if done[-1]["failure"] else "ok"
-                print(f"{told:6} {done[-1]['kind']:6} seed {done[-1]['seed']} {done[-1]['seconds']} s", flush=True)
+                run = done[-1]
+                if run["failure"]:
+                    report.with_name(f"{report.name}-{run['kind']}-{run['seed']}.txt").write_text(run["failure"])
+                told = "FAILED" if run["failure"] else "ok"
+                print(f"{told:6} {run['kind']:6} seed {run['seed']} {run['seconds']} s", flush=True)
 
 
-def run_kills(report: Path) -> dict[str, Any]:
-    """Kills at every step, and the other tests of the version store that have a long profile."""
+def long_tests() -> tuple[list[str], list[str]]:
+    """The files of tests that have a long profile: those of processes, which are to be alone, and the others."""
+    files = [path for path in sorted((ROOT / "tests").glob("*/test_*.py")) if "STACPIN_LONG" in path.read_text()]
+    alone = [str(path) for path in files if "processes" in path.stem]
+    return alone, [str(path) for path in files if "processes" not in path.stem]
+
+
+def run_tests(report: Path, seconds: float) -> dict[str, Any]:
+    """The tests that have a long profile, at most for so long: kills, faults, garbage collection, sync, ingests."""
     start = time.monotonic()
-    tests = sorted(str(path) for path in (ROOT / "tests").glob("*/test_*kill*.py"))
-    command = [sys.executable, "-m", "pytest", "-q", *tests]
-    environment = os.environ | {"STACPIN_LONG": "1", "STACPIN_LONG_KILLS": str(report)}
-    code = subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
+    alone, others = long_tests()
+    kills = report.with_suffix(".ndjson")
+    environment = os.environ | {"STACPIN_LONG": "1", "STACPIN_LONG_KILLS": str(kills)}
+    codes: list[int] = []  # 2 is pytest's for what was stopped
+    seen: dict[str, Counter[str]] = {}
+    for part, (files, processes) in enumerate([(alone, 0), (others, os.cpu_count() or 1)]):
+        left = seconds - (time.monotonic() - start)
+        if left <= 0:
+            codes.append(2)
+            continue
+        found = report.with_suffix(f".{part}.xml")
+        options = ["-q", "-n", str(processes), "--dist", "worksteal", f"--junitxml={found}"]
+        command = [sys.executable, "-m", "pytest", *options, *files]
+        with subprocess.Popen(command, cwd=ROOT, env=environment) as tests:
+            try:
+                codes.append(tests.wait(left))
+            except subprocess.TimeoutExpired:
+                print(f"the tests were stopped after {seconds / 60:.0f} minutes", flush=True)
+                tests.send_signal(signal.SIGINT)
+                tests.wait()
+                codes.append(2)
+        for case in ET.parse(found).iter("testcase") if found.exists() else ():
+            counts = seen.setdefault(case.get("classname", ""), Counter())
+            counts[next((child.tag for child in case if child.tag in {"failure", "error", "skipped"}), "passed")] += 1
+            counts["seconds"] += round(float(case.get("time", 0)))
     did = Counter[str]()
-    for line in report.read_text().splitlines() if report.exists() else []:
+    for line in kills.read_text().splitlines() if kills.exists() else []:
         did.update(json.loads(line))
-    return {"exit_code": code, "seconds": round(time.monotonic() - start, 1), "did": dict(sorted(did.items()))}
+    return {
+        "exit_code": max(codes),
+        "seconds": round(time.monotonic() - start, 1),
+        "tests": {name: dict(counts) for name, counts in sorted(seen.items())},
+        "did": dict(sorted(did.items())),
+    }
 
 
 def main() -> int:
@@ -106,7 +145,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(os.environ.get("STACPIN_LONG_SEED", secrets.randbelow(10**9))))
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("STACPIN_LONG_MINUTES", "60")))
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
-    parser.add_argument("--no-kills", action="store_true")
+    parser.add_argument("--no-tests", action="store_true")
     asked = parser.parse_args()
     start = time.monotonic()
     with places() as where:
@@ -118,8 +157,9 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
         (folder / ".gitignore").write_text("*\n")
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        kills = None if asked.no_kills else run_kills(folder / f"{name}-kills.ndjson")
-        runs = run_until(start + 60 * asked.minutes, asked.seed, asked.workers, where)
+        # The machine has two thirds of the time at least.
+        tests = None if asked.no_tests else run_tests(folder / f"{name}-tests", 60 * asked.minutes / 3)
+        runs = run_until(start + 60 * asked.minutes, asked.seed, asked.workers, where, folder / name)
     did = sum((Counter(run["did"]) for run in runs), Counter())
     failed = [run for run in runs if run["failure"]]
     report = {
@@ -129,16 +169,18 @@ def main() -> int:
         "runs": len(runs),
         "failed": failed,
         "did": dict(sorted(did.items())),
-        "kills": kills,
+        "tests": tests,
     }
     (folder / f"{name}.json").write_text(json.dumps(report, indent=1))
     print(f"\n{len(runs)} runs from seed {asked.seed} in {report['minutes']} minutes, {len(failed)} failed")
-    for what, number in [*report["did"].items(), *(kills or {"did": {}})["did"].items()]:
+    for what, number in [*report["did"].items(), *(tests or {"did": {}})["did"].items()]:
         print(f"{number:>10,}  {what}")
+    for name_of, counts in (tests or {"tests": {}})["tests"].items():
+        print(f"{name_of}: {', '.join(f'{number} {what}' for what, number in counts.items())}")
     for run in failed:
         print(f"\n{run['failure']}\nagain: tools/test_long.py --only {run['kind']} --seed {run['seed']}")
     print(f"\n{folder / name}.json")
-    return 1 if failed or (kills and kills["exit_code"]) else 0
+    return 1 if failed or (tests and tests["exit_code"]) else 0
 
 
 if __name__ == "__main__":
