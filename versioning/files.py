@@ -34,6 +34,8 @@ _LISTS = 8
 # costs a second read.
 _TAIL_ROW = 160
 _TAIL = 16 * 1024
+# A chunk has at most 4,096 rows, whose small columns take 0.6 MB, or some more where items have many assets.
+_LONGEST_TAIL = 64 * 1024 * 1024
 _Thing = TypeVar("_Thing")
 
 
@@ -145,6 +147,9 @@ class Files:
         where = self.manifests.path(ref)
         start = max(0, ref.size - _TAIL - rows * _TAIL_ROW)
         for _ in range(3):
+            # How large a file is and how many rows it has is its writer's word, and where its columns begin is too.
+            if ref.size - start > _LONGEST_TAIL:
+                break
             found = decode_light(self.manifests.tail(ref, start), start, ref.size, where=where)
             if isinstance(found, pa.Table):
                 return found

@@ -24,7 +24,7 @@ from versioning.errors import Integrity, InvalidInput
 from versioning.events import Listener, Progress, silent
 from versioning.files import Files
 from versioning.manifests import FileRef
-from versioning.objects import ManifestFiles
+from versioning.objects import LARGEST_MANIFEST, ManifestFiles
 from versioning.presence import missing
 from versioning.records import VersionRecord
 from versioning.rows import object_path
@@ -36,8 +36,6 @@ from versioning.version import Version
 
 __all__ = ["Needs", "Reader", "object_digest", "paths_of", "version_files"]
 
-# Far beyond what any writer makes: 4,096 rows of 64 kB.
-_LARGEST_FILE = 256 * 1024 * 1024
 _LARGEST_OBJECT = 2**48
 _SHARD = len("objects/ab/")
 _STEM = _SHARD + 64
@@ -68,7 +66,7 @@ class _Relay(ManifestFiles):
     def expect(self, refs: Iterable[FileRef], *, workers: int) -> dict[str, int]:
         """Ask the destination for files before they are read; their paths and sizes."""
         wanted = {self.path(ref): ref.size for ref in refs}
-        large = next((path for path, size in wanted.items() if not 0 < size <= _LARGEST_FILE), None)
+        large = next((path for path, size in wanted.items() if not 0 < size <= LARGEST_MANIFEST), None)
         if large is not None:
             raise Integrity(
                 f"{self._source.url}: {large} is said to have {wanted[large]} bytes, which no such file has.",

@@ -14,12 +14,14 @@ from versioning.manifests import FileRef
 from versioning.rows import object_path
 from versioning.store import Store
 
-__all__ = ["ObjectRef", "Objects", "hash_file"]
+__all__ = ["LARGEST_MANIFEST", "ManifestFiles", "ObjectRef", "Objects", "hash_file"]
 
 # S3's create mode is one buffered PUT (600 MB took 1,082 MB of memory), so larger objects go by multipart; their name
 # is their content, so they need no precondition.
 _LARGE = 16 * 1024 * 1024
 _BLOCK = 4 * 1024 * 1024
+# A chunk has at most 4,096 rows, so this is 64 KB of packed JSON for each: a hundred times what items have.
+LARGEST_MANIFEST = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class ManifestFiles:
         Integrity
             If the file is missing or truncated.
         """
-        path = self.path(ref)
+        path = self._sane(ref)
         try:
             data = self._store.get_range(path, start, ref.size - start)
         except NotFound as error:
@@ -178,6 +180,21 @@ class ManifestFiles:
             raise _wrong_size(path, start + len(data), ref.size)
         return data
 
+    def _sane(self, ref: FileRef) -> str:
+        """The path of a file that may be taken into memory: its size is the word of who wrote the snapshot.
+
+        A sparse file of 3 GiB costs a stranger nothing, and took 6.2 GiB of who compared it with another.
+        """
+        path = self.path(ref)
+        if not 0 <= ref.size <= LARGEST_MANIFEST:
+            raise Integrity(
+                f"{path} is altered: it is said to have {ref.size} bytes, and none of its kind has more than "
+                f"{LARGEST_MANIFEST}.",
+                hint="Restore it from a mirror.",
+                kind="altered",
+            )
+        return path
+
     def get(self, ref: FileRef) -> bytes:
         """The file's bytes, proven.
 
@@ -186,7 +203,7 @@ class ManifestFiles:
         Integrity
             If the file is missing, truncated or altered.
         """
-        path = self.path(ref)
+        path = self._sane(ref)
         try:
             data = self._store.get(path)
         except NotFound as error:

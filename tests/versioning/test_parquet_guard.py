@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import resource
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,10 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from version_helpers import item_of
+from version_helpers import Wrapped, item_of, local_store, save
 
+from versioning.catalog import Catalog
 from versioning.errors import Integrity
-from versioning.manifests import encode_rows
+from versioning.manifests import FileRef, encode_rows
+from versioning.objects import LARGEST_MANIFEST
 from versioning.parquet_guard import check_parquet, expanded_bytes, measure_parquet
 from versioning.row_tables import table_of
 from versioning.rows import make_row
@@ -123,3 +127,39 @@ def test_damaged_files_give_clear_errors(position: int, bits: int):
     data[position] ^= bits
     with suppress(Integrity):
         check_parquet(bytes(data), where="m")
+
+
+class Lengths(Wrapped):
+    """Remembers how much was asked for at once."""
+
+    most = 0
+
+    def get(self, path: str) -> bytes:
+        self.most = max(self.most, self.size(path) or 0)
+        return self.inner.get(path)
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        self.most = max(self.most, length)
+        return self.inner.get_range(path, start, length)
+
+
+@pytest.mark.parametrize(
+    ("size", "most"), [(3 * GIB, 0), (LARGEST_MANIFEST + 1, 0), (70 * 1024 * 1024, 70 * 1024 * 1024)]
+)
+def test_what_a_snapshot_says_of_its_files_takes_no_memory(tmp_path: Path, size: int, most: int):
+    """A sparse file and a forged number of rows: a diff asked for all of the 3 GiB, and took twice as much."""
+    inner = local_store(tmp_path)
+    catalog = Catalog.create(inner)
+    (chunk,) = save(catalog.dataset("ds"), {"a": 1}).version.chunks
+    store = Lengths(inner)
+    files = Catalog.open(store).dataset("ds").files
+    big = FileRef(b"\1" * 32, size)
+    with (tmp_path / files.manifests.path(big)).open("wb") as file:
+        file.truncate(size)
+    forged = replace(chunk, rows=10**9, files=(big,))
+    store.most = 0
+    with pytest.raises(Integrity, match=f"{files.manifests.path(big)} is altered"):
+        files.light(forged)
+    with pytest.raises(Integrity, match=f"{files.manifests.path(big)} is altered"):
+        files.tables(forged, None)
+    assert store.most == most
