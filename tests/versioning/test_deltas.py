@@ -211,7 +211,7 @@ def test_a_tail_that_is_too_short_is_read_again(dataset: Dataset, monkeypatch: p
 def test_files_of_the_first_writer_carry_small_commits(tmp_path: Path):
     """They have no hints and another order of columns; the golden catalog is one."""
     shutil.copytree(GOLDEN, tmp_path / "c")
-    catalog = Catalog.open(str(tmp_path / "c"), clock=Clock("2027-01-01T00:00:00+00:00"))
+    catalog = Catalog.open(str(tmp_path / "c"), clock=Clock("2026-11-22T00:00:00+00:00"))
     name = catalog.dataset_ids()[0]
     dataset = catalog.dataset(name)
     latest = dataset.latest()

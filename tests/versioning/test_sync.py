@@ -179,7 +179,7 @@ def diverged(source: Catalog, target: Store) -> Conflict:
 def test_diverged_versions():
     source, target = history(), open_store("memory://")
     sync(source, target)
-    other = Catalog.open(target, clock=Clock("2027-01-01T00:00:00+00:00")).dataset(DATASET)
+    other = Catalog.open(target, clock=Clock("2026-11-22T00:00:00+00:00")).dataset(DATASET)
     for value in range(3):
         save(source.dataset(DATASET), {"z": value})
         save(other, {"z": value + 10})
@@ -193,7 +193,7 @@ def test_equal_content_is_no_equal_history():
     source, target = history(), open_store("memory://")
     sync(source, target)
     save(source.dataset(DATASET), {"z": 1})
-    save(Catalog.open(target, clock=Clock("2027-01-01T00:00:00+00:00")).dataset(DATASET), {"z": 1})
+    save(Catalog.open(target, clock=Clock("2026-11-22T00:00:00+00:00")).dataset(DATASET), {"z": 1})
     error = diverged(source, target)
     assert "ds@v4" in error.message
     assert error.message.count("sha256:") == 2
@@ -204,7 +204,7 @@ def test_diverged_pointers(pointer: str, what: str):
     source, target = history(), open_store("memory://")
     sync(source, target)
     source.dataset(DATASET).move(pointer, 2, why="one", author=AUTHOR)
-    Catalog.open(target, clock=Clock("2027-01-01T00:00:00+00:00")).dataset(DATASET).move(
+    Catalog.open(target, clock=Clock("2026-11-22T00:00:00+00:00")).dataset(DATASET).move(
         pointer, 3, why="other", author=AUTHOR
     )
     assert what in diverged(source, target).message
@@ -238,7 +238,7 @@ def test_one_diverged_dataset_stops_all_but_named_ones():
     source, target = history(), open_store("memory://")
     sync(source, target)
     save(source.dataset(DATASET), {"z": 1})
-    save(Catalog.open(target, clock=Clock("2027-01-01T00:00:00+00:00")).dataset(DATASET), {"z": 2})
+    save(Catalog.open(target, clock=Clock("2026-11-22T00:00:00+00:00")).dataset(DATASET), {"z": 2})
     save(source.dataset("good"), {"a": 1})
     diverged(source, target)
     assert sync(source, target, datasets=["good"]).copied.kinds["versions"] == 1

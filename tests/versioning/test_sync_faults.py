@@ -158,7 +158,7 @@ def test_a_commit_at_the_destination_wins_its_number():
     class Races(Wrapped):
         def put_record(self, path: str, data: bytes) -> bool:
             if path.endswith("versions/00000004.json"):
-                save(Catalog.open(target, clock=Clock("2027-01-01T00:00:00+00:00")).dataset(DATASET), {"z": 2})
+                save(Catalog.open(target, clock=Clock("2026-11-22T00:00:00+00:00")).dataset(DATASET), {"z": 2})
             return self.inner.put_record(path, data)
 
     with pytest.raises(Conflict, match="ds@v4") as caught:
