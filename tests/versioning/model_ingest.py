@@ -30,6 +30,7 @@ from ingest.publish import commit_staged
 from ingest.recipe import load_recipe
 from ingest.run import Run
 from ingest.staging import find_staged, mark_discarded, read_staged, staged_files
+from versioning.candidates import staged_folders
 from versioning.catalog import Catalog
 from versioning.commit import CommitResult
 from versioning.errors import Conflict, Expired, Forbidden, StacpinError, StorageUnavailable
@@ -150,7 +151,7 @@ class IngestMachine(UpkeepMachine):
         for run_id in staged_files(catalog):
             mark_discarded(catalog, run_id)
         super().check_nothing_is_left()
-        assert not list(self.disk.list("staging"))
+        assert not list(staged_folders(self.disk))
 
     # -- runs
 

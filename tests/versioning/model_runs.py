@@ -33,6 +33,14 @@ def machine_on(kind: str, place: str = "") -> type[IngestMachine]:
             self.folder = Path(tempfile.mkdtemp(dir=place or None, prefix="model-"))
             return open_store(str(self.folder / "catalog"), create=True)
 
+        def make_mirror(self) -> Store:
+            """Of the same kind, where there is time for that."""
+            if kind == "s3" and self.thorough:
+                return open_store(f"{place}/{uuid.uuid4().hex}")
+            if self.folder is not None and self.thorough:
+                return open_store(str(self.folder / "mirror"), create=True)
+            return super().make_mirror()
+
         def teardown(self) -> None:
             try:
                 super().teardown()

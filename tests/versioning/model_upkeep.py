@@ -23,7 +23,7 @@ from versioning.expire import expire
 from versioning.gc import collect
 from versioning.objects import Objects
 from versioning.reachability import GRACE
-from versioning.store import open_store
+from versioning.store import Store, open_store
 from versioning.sync import sync
 from versioning.version import Version
 
@@ -39,7 +39,7 @@ class UpkeepMachine(StoreMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mirror = Disk(open_store("memory://"))
+        self.mirror = Disk(self.make_mirror())
         self.slept = 0.0
         # Whoever waits lets time pass for all: for the garbage collection that it waits for, and on the disk.
         clock = SimpleNamespace(
@@ -51,6 +51,9 @@ class UpkeepMachine(StoreMachine):
         ]
         for patch in self.patches:
             patch.start()
+
+    def make_mirror(self) -> Store:
+        return open_store("memory://")
 
     def sleep(self, seconds: float) -> None:
         self.slept += seconds
