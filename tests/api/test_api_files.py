@@ -229,7 +229,7 @@ def test_expired_versions_are_gone_but_not_what_another_still_has(client_of, own
     assert listed(client, shared)["pin"] == "landcover@v2"
 
     def expire(number: int) -> None:
-        time = "2026-01-01T00:00:00Z"
+        time = "2026-01-01T00:00:00.000000Z"
         record = {"type": "expiry", "number": number, "why": "old", "author": "t", "nonce": "n", "time": time}
         own_site.catalog.store.put_record(f"datasets/landcover/expired/{number:08d}.json", json.dumps(record).encode())
 

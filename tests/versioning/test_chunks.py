@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from itertools import pairwise
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from version_helpers import SMALL_CHUNKS, SMALL_PAGES, item_of, memory_catalog, save, small_chunks, values_of
 
@@ -104,6 +105,7 @@ def test_an_edit_touches_few_chunks():
     assert sum(changed) / len(changed) < 2.5
 
 
+@settings(max_examples=100 if os.environ.get("STACPIN_LONG") else 35)
 @given(
     st.lists(st.tuples(st.dictionaries(st.sampled_from(IDS[:150]), st.integers(0, 2), max_size=40), names), max_size=9)
 )

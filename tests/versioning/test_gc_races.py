@@ -104,7 +104,7 @@ class WaitsForTheSweep(Exception):
 def test_a_commit_at_every_call_of_gc(monkeypatch):
     """gc stops before each of its calls and a whole commit runs; where that waits for the sweep, gc goes on."""
     waited = 0
-    for nth in range(1, calls_of(run_gc) + 1):
+    for nth in some(range(1, calls_of(run_gc) + 1)):
         store = condemned()
         try:
             with monkeypatch.context() as patch:
@@ -116,7 +116,7 @@ def test_a_commit_at_every_call_of_gc(monkeypatch):
             _commit_while_gc_stands_still(store, nth, monkeypatch)
         assert check_all(store) == 3
         settle(store, nth)
-    assert waited > 3
+    assert waited > (3 if LONG else 0)
 
 
 def _waits(_: float) -> None:
@@ -151,7 +151,7 @@ def _commit_while_gc_stands_still(store: Store, nth: int, monkeypatch: pytest.Mo
 
 def test_gc_at_every_call_of_a_commit():
     outcomes = []
-    for nth in range(1, calls_of(bring_back) + 1):
+    for nth in some(range(1, calls_of(bring_back) + 1)):
         store = condemned()
         outcomes.append(bring_back(Called(store, At(nth, lambda: _ran(gc(store))))))  # noqa: B023 - called at once
         settle(store)

@@ -14,7 +14,7 @@ from s3 import S3Server
 
 
 def test_histories_in_memory():
-    run_machine(machine_on("memory"), examples=4, steps=15)
+    run_machine(machine_on("memory"), examples=3, steps=12)
 
 
 def test_histories_on_a_local_disk(tmp_path: Path):
