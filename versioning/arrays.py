@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["bools", "digests", "doubles", "integers", "lists", "numbers", "one", "texts"]
+__all__ = ["bools", "bytes_of", "digests", "doubles", "integers", "lists", "numbers", "one", "texts"]
 
 
 def integers(values: Sequence[int | None] | np.ndarray, kind: pa.DataType | None = None) -> pa.Array:
@@ -69,6 +69,26 @@ def numbers(values: pa.Array, kind: type[np.int64 | np.float64]) -> np.ndarray:
     if not len(values):
         return np.empty(0, kind)
     return np.frombuffer(values.buffers()[1], kind, len(values), values.offset * 8)
+
+
+def bytes_of(values: pa.Array | pa.ChunkedArray) -> list[bytes]:
+    """The values of a column of fixed size, without nulls: ``to_pylist`` takes five times as long.
+
+    Raises
+    ------
+    ValueError
+        If one is null.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        values = one(values)
+    if values.null_count:
+        raise ValueError("a digest is null")
+    if not len(values):
+        return []
+    width = values.type.byte_width
+    first, last = values.offset * width, (values.offset + len(values)) * width
+    data = values.buffers()[1].to_pybytes()
+    return [data[start : start + width] for start in range(first, last, width)]
 
 
 def one(column: pa.ChunkedArray) -> pa.Array:

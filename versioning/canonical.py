@@ -164,7 +164,7 @@ def _normal(value: object, plan: _Plan, where: str, depth: int, *, key: str | No
     if isinstance(value, float):
         return _float(float(value), plan, where, key)
     # Asking for the exact type first is three times as fast as asking for Mapping, an abstract class.
-    if kind is dict or isinstance(value, Mapping):
+    if kind is dict or (kind is not list and isinstance(value, Mapping)):
         _check_depth(depth, where)
         out: dict[str, Any] = {}
         for name, member in cast("Mapping[Any, Any]", value).items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -75,7 +75,7 @@ def write_deltas(
     def write() -> None:
         ref = files.put(encode_delta(pa.concat_tables(tables)))
         for index in waiting:
-            chunks[index] = replace(chunks[index], files=(*chunks[index].files, ref))
+            chunks[index] = chunks[index]._replace(files=(*chunks[index].files, ref))
         waiting.clear()
         tables.clear()
 
@@ -89,7 +89,7 @@ def write_deltas(
             over.append(changes(piece.first, piece.last))
         tables.append(_stacked(over, piece.chunk))
         waiting.append(len(chunks))
-        chunks.append(replace(piece.chunk, files=kept))
+        chunks.append(piece.chunk._replace(files=kept))
         if sum(table.num_rows for table in tables) >= _MOST_ROWS:
             write()
     if waiting:

@@ -156,23 +156,23 @@ class Files:
             if found == 0:
                 break
             start = found
-        return light_of(decode_rows(self._proven(ref), where=where))
+        return light_of(self._decoded(ref, None))
 
-    def _proven(self, ref: FileRef) -> bytes:
-        """A manifest's bytes, proven by its name, and measured before anything unpacks them."""
-        data = self.manifests.get(ref)
-        check_parquet(data, where=self.manifests.path(ref))
-        return data
+    def _decoded(self, ref: FileRef, columns: tuple[str, ...] | None) -> pa.Table:
+        """A manifest's rows, proven by its name, and measured before anything unpacks them."""
+        data, where = self.manifests.get(ref), self.manifests.path(ref)
+        metadata = check_parquet(data, where=where, columns=None if columns is None else {"id", "deleted", *columns})
+        return decode_rows(data, where=where, columns=columns, metadata=metadata)
+
+    def _groups(self, ref: FileRef) -> RowGroups:
+        data, where = self.manifests.get(ref), self.manifests.path(ref)
+        return RowGroups(data, where=where, metadata=check_parquet(data, where=where))
 
     def _whole(self, ref: FileRef, columns: tuple[str, ...] | None) -> pa.Table:
-        def read() -> pa.Table:
-            return decode_rows(self._proven(ref), where=self.manifests.path(ref), columns=columns)
-
-        return self._remembered(self._tables, _Key(ref.sha256, None, columns), read)
+        return self._remembered(self._tables, _Key(ref.sha256, None, columns), partial(self._decoded, ref, columns))
 
     def _overlapping(self, ref: FileRef, chunk: Chunk, columns: tuple[str, ...] | None) -> pa.Table:
-        where = self.manifests.path(ref)
-        groups = self._remembered(self._deltas, ref.sha256, lambda: RowGroups(self._proven(ref), where=where))
+        groups = self._remembered(self._deltas, ref.sha256, partial(self._groups, ref))
         found: list[pa.Table] = []
         for each in groups.overlapping(chunk.first_id, chunk.last_id):
             key = _Key(ref.sha256, each, columns)

@@ -14,7 +14,7 @@ import io
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -95,8 +95,7 @@ _LEAST_LIGHT, _MOST_LIGHT = 128, 64 * 1024 * 1024
 _DELTA_GROUP = 256
 
 
-@dataclass(frozen=True, slots=True)
-class FileRef:
+class FileRef(NamedTuple):
     """A file that is named by the sha256 of its own bytes."""
 
     sha256: bytes
@@ -158,11 +157,11 @@ def _is_binary(kind: pa.DataType) -> bool:
 class RowGroups:
     """A proven file of which single row groups can be read: what one chunk wants of a delta file."""
 
-    def __init__(self, data: bytes, *, where: str) -> None:
+    def __init__(self, data: bytes, *, where: str, metadata: pq.FileMetaData | None = None) -> None:
         self._data = data
         self._where = where
         with _of_format(where):
-            self._metadata = pq.ParquetFile(pa.BufferReader(data)).metadata
+            self._metadata = metadata or pq.ParquetFile(pa.BufferReader(data)).metadata
             self._ranges = [_id_range(self._metadata.row_group(each)) for each in range(self._metadata.num_row_groups)]
 
     @property
@@ -200,7 +199,9 @@ def _id_range(group: pq.RowGroupMetaData) -> tuple[str, str] | None:
     return None
 
 
-def decode_rows(data: bytes, *, where: str, columns: Sequence[str] | None = None) -> pa.Table:
+def decode_rows(
+    data: bytes, *, where: str, columns: Sequence[str] | None = None, metadata: pq.FileMetaData | None = None
+) -> pa.Table:
     """The table of a chunk file or a delta file; ``deleted`` is present only in the latter.
 
     Parameters
@@ -211,6 +212,8 @@ def decode_rows(data: bytes, *, where: str, columns: Sequence[str] | None = None
         The file's path, for the text of an error.
     columns
         Which columns to read; ``id`` and ``deleted`` always come along.
+    metadata
+        The file's footer, if somebody has read it.
 
     Raises
     ------
@@ -218,7 +221,7 @@ def decode_rows(data: bytes, *, where: str, columns: Sequence[str] | None = None
         If the bytes are not a file of this format.
     """
     with _of_format(where):
-        return _read(pq.ParquetFile(pa.BufferReader(data)), columns, None)
+        return _read(pq.ParquetFile(pa.BufferReader(data), metadata=metadata), columns, None)
 
 
 def _read(file: pq.ParquetFile, columns: Sequence[str] | None, group: int | None) -> pa.Table:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import io
 import mmap
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +68,24 @@ class ParquetSize:
         return sum(column.decoded for column in self.columns)
 
 
-def check_parquet(data: bytes, *, where: str) -> None:
+def check_parquet(data: bytes, *, where: str, columns: Collection[str] | None = None) -> pq.FileMetaData:
     """Refuse the bytes of a manifest or snapshot that would take far more memory than their size lets expect.
 
     Allowed is 1 GiB, or 100 times the size of the file if that is more (zstd makes ours 6 times smaller).
+
+    Parameters
+    ----------
+    data
+        The bytes of a whole file.
+    where
+        Its path, for the text of an error.
+    columns
+        The columns that will be read, if not all.
+
+    Returns
+    -------
+    pyarrow.parquet.FileMetaData
+        What the footer says, so that nobody has to read it again.
 
     Raises
     ------
@@ -79,7 +94,8 @@ def check_parquet(data: bytes, *, where: str) -> None:
     """
     allowed = max(_LEAST_ALLOWED, _RATIO * len(data))
     try:
-        size = measure_parquet(data)
+        file = pq.ParquetFile(pa.BufferReader(_with_footer(data)))
+        size = _measure(data, file, columns)
         total = size.decoded
         if total > allowed:
             total = _exactly(data, size, allowed)
@@ -95,6 +111,7 @@ def check_parquet(data: bytes, *, where: str) -> None:
             hint="No writer of catalogs makes such a file; do not trust where it comes from.",
             kind="too-large",
         )
+    return file.metadata
 
 
 def measure_parquet(source: bytes | Path) -> ParquetSize:
@@ -147,15 +164,19 @@ def _with_footer(data: Buffer) -> Buffer:
     return data
 
 
-def _measure(data: Buffer, file: pq.ParquetFile) -> ParquetSize:
-    metadata = file.metadata
-    widths = [_width(file.schema.column(index)) for index in range(metadata.num_columns)]
-    columns = [
-        _column(data, metadata.row_group(group).column(index), widths[index])
-        for group in range(metadata.num_row_groups)
-        for index in range(metadata.num_columns)
+def _measure(data: Buffer, file: pq.ParquetFile, names: Collection[str] | None = None) -> ParquetSize:
+    metadata, schema = file.metadata, file.schema
+    columns = [schema.column(index) for index in range(metadata.num_columns)]
+    wanted = [
+        (index, _width(column))
+        for index, column in enumerate(columns)
+        if names is None or column.path.partition(".")[0] in names
     ]
-    return ParquetSize(tuple(columns))
+    found: list[ColumnSize] = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        found += [_column(data, group.column(index), width) for index, width in wanted]
+    return ParquetSize(tuple(found))
 
 
 def _width(column: pq.ColumnSchema) -> int:
@@ -208,6 +229,14 @@ def _pages(data: Buffer, chunk: pq.ColumnChunkMetaData) -> Iterator[_Page]:
         raise ValueError("a column begins before the file")
     position, seen = start, 0
     while seen < wanted and position < end:
+        plain = _PLAIN_PAGE.match(data, position)
+        begin = None if plain is None else _after_statistics(data, plain)
+        if plain is not None and begin is not None:
+            unpacked, packed, values, encoding = map(_unsigned, plain.groups()[:4])
+            position = begin + packed
+            seen += values
+            yield _Page(unpacked, values, encoding)
+            continue
         header, position = _struct(data, position, 0)
         unpacked, packed = header.get(2), header.get(3)
         if not isinstance(unpacked, int) or not isinstance(packed, int) or unpacked < 0 or packed < 0:
@@ -241,8 +270,51 @@ def _exactly(data: bytes, size: ParquetSize, allowed: int) -> int:
 
 # -- Thrift's compact protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+_TRUE, _FALSE, _BYTE, _INT64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 6, 7, 8, 9, 10, 11, 12
 Fields = dict[int, "int | Fields | None"]
+
+# The header of a data page (version 1) as Arrow writes it, up to its statistics: unpacked and packed size, a checksum
+# or none, the number of values, their encoding, that of the levels. A number is a varint in zigzag: it is positive if
+# its first byte is even. All other headers are read field by field, which takes twenty times as long.
+_LAST, _MORE = re.escape(bytes(range(0, 128, 2))), re.escape(bytes(range(128, 256, 2)))
+_NUMBER = rb"([" + _LAST + rb"]|[" + _MORE + rb"][\x80-\xff]{0,3}[\x00-\x7f])"
+_SKIPPED = rb"\x15[\x80-\xff]{0,4}[\x00-\x7f]"
+_PLAIN_PAGE = re.compile(
+    rb"\x15\x00\x15" + _NUMBER + rb"\x15" + _NUMBER + rb"(?:" + _SKIPPED + rb"\x1c|\x2c)"
+    rb"\x15" + _NUMBER + rb"\x15" + _NUMBER + _SKIPPED + _SKIPPED + rb"(\x1c|\x00\x00)",
+    re.DOTALL,
+)  # fmt: skip
+
+
+def _after_statistics(data: Buffer, header: re.Match[bytes]) -> int | None:
+    """Where the page begins, if its statistics are none or plain: short values, counts and booleans."""
+    position = header.end()
+    if header[5] == b"\x00\x00":
+        return position
+    # The last bytes of a file are its footer's length and the magic word: no header ends behind them.
+    end = len(data) - 8
+    while position < end:
+        kind = data[position] & 15
+        position += 1
+        if kind in (_BINARY, _INT64):
+            number = data[position]
+            if number > 127:  # noqa: PLR2004 - more bytes follow
+                return None
+            position += 1 + (number if kind == _BINARY else 0)
+        elif kind == 0:
+            # The statistics end, and with them the two structs around them.
+            return position + 2 if data[position - 1 : position + 2] == b"\0\0\0" else None
+        elif kind > _FALSE:
+            return None
+    return None
+
+
+def _unsigned(varint: bytes) -> int:
+    """The number of a varint that is known to be whole, and positive in zigzag."""
+    value = 0
+    for byte in reversed(varint):
+        value = value << 7 | byte & 127
+    return value >> 1
 
 
 def _struct(data: Buffer, position: int, depth: int) -> tuple[Fields, int]:

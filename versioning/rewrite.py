@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -227,7 +227,7 @@ class _Cutter:
         if light.wider and (chunk.first_id < old.first_id or chunk.last_id > old.last_id):
             # What lies beyond the old range would come back to life.
             return None
-        return Layered(replace(chunk, files=old.files), old.files, first, last)
+        return Layered(chunk._replace(files=old.files), old.files, first, last)
 
     def _plain(self, chunk: Chunk, parts: Sequence[_Part]) -> Chunk:
         tables: list[pa.Table] = []
@@ -244,7 +244,7 @@ class _Cutter:
                 hint=f"Run: stacpin verify {self._parent.pin}" if self._parent else None,
                 kind="altered",
             )
-        return replace(chunk, files=(self._files.put(encode_rows(table)),))
+        return chunk._replace(files=(self._files.put(encode_rows(table)),))
 
 
 def _kind(counts: np.ndarray) -> np.ndarray:

@@ -67,9 +67,9 @@ class RowHrefs:
                 later.update(file.ids[first:end])
 
     def _open(self, ref: FileRef) -> _File:
-        data = self._manifests.get(ref)
-        check_parquet(data, where=self._manifests.path(ref))
-        return _File(decode_rows(data, where=self._manifests.path(ref), columns=("assets",)))
+        data, where = self._manifests.get(ref), self._manifests.path(ref)
+        metadata = check_parquet(data, where=where, columns=("id", "deleted", "assets"))
+        return _File(decode_rows(data, where=where, columns=("assets",), metadata=metadata))
 
 
 class _File:

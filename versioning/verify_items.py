@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from hashlib import blake2b
 from itertools import islice, pairwise
 
@@ -166,7 +165,7 @@ def _wrong_chunk(chunk: Chunk, table: pa.Table, *, last: bool) -> Iterator[str]:
     if ends != [len(ids)] and not (last and not ends):
         yield "its rows are not cut where the format cuts them"
     again = describe(table, chunk.files)
-    names = [each.name for each in fields(Chunk) if getattr(again, each.name) != getattr(chunk, each.name)]
+    names = [name for name in Chunk._fields if getattr(again, name) != getattr(chunk, name)]
     if names:
         yield f"the snapshot says otherwise than its rows: {', '.join(names)}"
 

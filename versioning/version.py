@@ -108,8 +108,8 @@ class Version:
         read = together(snapshots.store, [partial(snapshots.get, ref) for ref in refs])
         for entry, ref, data in zip(self.record.snapshot, refs, read, strict=True):
             path = snapshots.path(ref)
-            check_parquet(data, where=path)
-            found = decode_snapshot(data, where=path, changes=entry.changes)
+            metadata = check_parquet(data, where=path)
+            found = decode_snapshot(data, where=path, changes=entry.changes, metadata=metadata)
             if entry.changes:
                 changes.append(tuple(found))
             elif changes:

@@ -38,6 +38,12 @@ def tiles(project: Project) -> Project:
     return project
 
 
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, no journal is written since its time has come: the tests count them."""
+    monkeypatch.setattr(journal, "_SECONDS", 3600.0)
+
+
 class Counts:
     """A store that counts what is done to objects; see `Counted`."""
 
@@ -380,17 +386,18 @@ from ingest.run import Run
 from versioning.catalog import Catalog
 
 catalog, folder, left = Catalog.open(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-journal._EVERY = 2
+journal._EVERY, journal._SECONDS = 2, 3600.0
 
 def count(name):
     inner = getattr(catalog.store, name)
     def call(path, *rest):
         global left
         left -= 1
-        if left == 0 and sys.argv[4] == "before":
+        mine = left  # other threads go on counting
+        if mine == 0 and sys.argv[4] == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         done = inner(path, *rest)
-        if left == 0:
+        if mine == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
     setattr(catalog.store, name, call)
@@ -434,7 +441,7 @@ def test_killed_at_any_write_the_next_run_goes_on(tiles: Project, tmp_path: Path
             commit_staged(project.catalog, staged, message="m", author="a")
         assert project.catalog.resolve("fields").digest == wanted
         assert project.versions() == [1]
-    assert deaths  # how many writes a run has depends on how fast it is
+    assert deaths > FILES / step  # every file is a write at least
 
 
 def test_on_s3_too(tiles: Project, s3_catalog: Any) -> None:

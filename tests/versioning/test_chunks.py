@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import replace
 from itertools import pairwise
 
 import pyarrow.parquet as pq
@@ -34,7 +33,7 @@ def chunks_of(ids: list[str]) -> list[tuple[str, ...]]:
 
 def bare(chunks):
     """Chunks without their files, which are free to differ."""
-    return [replace(chunk, files=()) for chunk in chunks]
+    return [chunk._replace(files=()) for chunk in chunks]
 
 
 def test_the_constants_are_frozen():

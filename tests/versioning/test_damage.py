@@ -264,7 +264,7 @@ def rows_for(*names: str, value: object = 0) -> list[Row]:
 
 def chunk_for(dataset: Dataset, rows: list[Row], /, **change: Any) -> Chunk:
     table = table_of(rows)
-    return replace(describe(table, (dataset.files.manifests.put(encode_rows(table)),)), **change)
+    return describe(table, (dataset.files.manifests.put(encode_rows(table)),))._replace(**change)
 
 
 def details(dataset: Dataset, version: Version) -> list[str]:
@@ -390,7 +390,7 @@ def test_snapshots_that_make_no_sense(dataset: Dataset):
     cases = [
         ([two, one], "out of order at 'a'"),
         ([one, one], "out of order"),
-        ([replace(one, files=())], "without files"),
+        ([one._replace(files=())], "without files"),
     ]
     for chunks, reason in cases:
         with pytest.raises(Integrity, match=reason):
@@ -409,7 +409,7 @@ def test_a_manifest_that_expands(dataset: Dataset):
     value = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * 100_000]))
     ref = dataset.files.manifests.put(parquet(pa.table({"item": value})))
     assert ref.size < 8_000
-    version = forge(dataset, [replace(chunk_for(dataset, rows_for("a", "b")), files=(ref,))])
+    version = forge(dataset, [chunk_for(dataset, rows_for("a", "b"))._replace(files=(ref,))])
     (problem,) = verify_version(dataset, version, objects=False).problems
     assert (problem.path, problem.kind) == (dataset.files.manifests.path(ref), "altered")
     assert "is refused: its" in problem.detail or "expand to" in problem.detail
@@ -426,7 +426,7 @@ def delta_file(dataset: Dataset, upserts: list[Row], tombstones: list[str]) -> F
 
 
 def layered(dataset: Dataset, merged: list[Row], files: list[FileRef]) -> Version:
-    return forge(dataset, [replace(describe(table_of(merged), ()), files=tuple(files))])
+    return forge(dataset, [describe(table_of(merged), ())._replace(files=tuple(files))])
 
 
 def test_deltas_override_and_remove(dataset: Dataset):
@@ -474,7 +474,7 @@ def test_one_delta_serves_many_chunks_and_bases_may_be_wider(dataset: Dataset):
         two = dataset.files.manifests.put(encode_rows(table_of(rows_for(*names[15:]))))
         delta = delta_file(dataset, [row for row in content if row.id in changed], ["i10"])
         afresh = commit(dataset, items=[row.parse() for row in content], whole=True, message="m", author=AUTHOR).version
-        chunks = [replace(chunk, files=(one, two, delta)) for chunk in afresh.chunks]
+        chunks = [chunk._replace(files=(one, two, delta)) for chunk in afresh.chunks]
         version = forge(dataset, chunks)
         assert version.digest == afresh.digest
         assert values_of(version) == values_of(afresh)

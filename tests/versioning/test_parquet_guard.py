@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import resource
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,7 @@ def test_what_a_snapshot_says_of_its_files_takes_no_memory(tmp_path: Path, size:
     big = FileRef(b"\1" * 32, size)
     with (tmp_path / files.manifests.path(big)).open("wb") as file:
         file.truncate(size)
-    forged = replace(chunk, rows=10**9, files=(big,))
+    forged = chunk._replace(rows=10**9, files=(big,))
     store.most = 0
     with pytest.raises(Integrity, match=f"{files.manifests.path(big)} is altered"):
         files.light(forged)

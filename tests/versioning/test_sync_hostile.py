@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -254,7 +253,7 @@ def hostile_catalog(href: str, data: bytes, size: int, *more: Any) -> Catalog:
     assets = pa.array([wrong[:1], wrong[-1:]], table.schema.field(column).type)
     files = source.dataset(DATASET).files
     manifest = files.manifests.put(encode_rows(table.set_column(column, table.schema.field(column), assets)))
-    (encoded,) = snapshots.encode_snapshots([replace(chunk, files=(manifest,))])
+    (encoded,) = snapshots.encode_snapshots([chunk._replace(files=(manifest,))])
     snapshot = files.snapshots.put(encoded)
     entry = SnapshotFile(sha256=snapshot.sha256.hex(), size=snapshot.size)
     record = version.record.model_copy(update={"snapshot": [entry]})
@@ -308,7 +307,7 @@ def test_rows_that_do_not_have_the_digest_of_their_chunk():
     source.objects.put_bytes(b"data", ".tif")
     version = save(source.dataset(DATASET), {"a": 1}).version
     (chunk,) = version.chunks
-    wrong = replace(chunk, digest=bytes(32))
+    wrong = chunk._replace(digest=bytes(32))
     (encoded,) = snapshots.encode_snapshots([wrong])
     snapshot = source.dataset(DATASET).files.snapshots.put(encoded)
     root = snapshots.roots_of([wrong]).digest
