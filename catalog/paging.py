@@ -15,7 +15,7 @@ import orjson
 from catalog.query import Query, SortField
 from catalog.scan import Found
 from versioning.errors import InvalidInput
-from versioning.manifests import place_of
+from versioning.manifests import places_of
 from versioning.snapshots import Chunk
 from versioning.version import Version
 
@@ -105,7 +105,7 @@ class Order:
         for part, (number, chunk) in enumerate(self.chunks):
             version = versions[number]
             if version.collection_id == token.collection and chunk.first_id <= token.item <= chunk.last_id:
-                row = place_of(version.table(chunk, ("id",)), token.item)
+                row = places_of(version.table(chunk, ("id",)), (token.item,)).get(token.item)
                 begin = int(self.first[part])
                 end = int(self.first[part + 1]) if part + 1 < len(self.first) else len(self.rows)
                 found = np.flatnonzero(self.rows[begin:end] == row)

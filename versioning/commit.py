@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -191,7 +191,7 @@ def _prepare(
         if parent is None or (first == last and not whole):
             continue
         there = _There(parent, chunk)
-        present.update(there.ids if whole else remove.intersection(there.ids))
+        present.update(there.ids() if whole else there.having(remove.intersection(wanted[first:last])))
         for merged, old in there.merged([rows[item_id] for item_id in wanted[first:last] if item_id in rows]):
             if merged is None:
                 kept.add(old)
@@ -221,7 +221,14 @@ class _There:
         self._parent = parent
         self._chunk = chunk
         self._table = parent.light(chunk)
-        self.ids: list[str] = self._table.column("id").to_pylist()
+
+    def ids(self) -> list[str]:
+        """All ids."""
+        return self._table.column("id").to_pylist()
+
+    def having(self, ids: Collection[str]) -> Iterable[str]:
+        """Those of some ids that it has."""
+        return places_of(self._table, ids)
 
     def merged(self, rows: Sequence[Row]) -> Iterator[tuple[Row | None, str]]:
         """Each new row that the chunk has too with what stays of the parent's (None: the same content), and its id."""

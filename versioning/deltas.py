@@ -71,6 +71,7 @@ def write_deltas(
     chunks: list[Chunk] = []
     waiting: list[int] = []
     tables: list[pa.Table] = []
+    rows = 0
 
     def write() -> None:
         ref = files.put(encode_delta(pa.concat_tables(tables)))
@@ -87,11 +88,13 @@ def write_deltas(
         over = [parent.delta(ref, piece.chunk) for ref in piece.under[len(piece.under) - count :]]
         if piece.changed:
             over.append(changes(piece.first, piece.last))
-        tables.append(_stacked(over, piece.chunk))
+        tables.append(_stacked(over, piece.chunk) if count else over[0])
+        rows += tables[-1].num_rows
         waiting.append(len(chunks))
         chunks.append(piece.chunk._replace(files=kept))
-        if sum(table.num_rows for table in tables) >= _MOST_ROWS:
+        if rows >= _MOST_ROWS:
             write()
+            rows = 0
     if waiting:
         write()
     return chunks

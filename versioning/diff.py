@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from versioning.arrays import one
+from versioning.arrays import Texts, one
 from versioning.errors import Integrity
+from versioning.manifests import DIGESTS
 from versioning.rows import AssetRef, Row
 from versioning.snapshots import Chunk
 from versioning.version import Version
@@ -27,7 +28,7 @@ __all__ = ["DiffRow", "ItemChange", "VersionDiff", "diff_versions", "with_items"
 
 _SHOWN = 8
 _TOGETHER = 256  # items of both sides that are in memory at once
-_NONE = pa.nulls(0, pa.binary(32))
+_NONE, _NO_IDS = pa.nulls(0, pa.binary(32)), pa.nulls(0, pa.string())
 
 
 class DiffRow(Protocol):
@@ -227,17 +228,18 @@ def _read(rows: Sequence[DiffRow]) -> list[DiffRow]:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Rows of one side: their ids in order, and both digests of each as Arrow columns."""
+    """Rows of one side in the order of their ids: their ids, and both digests of each, as Arrow columns."""
 
     version: Version | None
-    ids: list[str]
+    ids: pa.Array
     digests: pa.Array
     contents: pa.Array
 
     def row(self, index: int) -> _LazyRow:
         if self.version is None:
             raise IndexError(index)
-        return _LazyRow(self.ids[index], self.digests[index].as_py(), self.contents[index].as_py(), self.version)
+        item_id, digest, content = self.ids[index], self.digests[index], self.contents[index]
+        return _LazyRow(item_id.as_py(), digest.as_py(), content.as_py(), self.version)
 
 
 class _Side:
@@ -261,25 +263,26 @@ class _Side:
     def take(self, bound: str) -> _Window:
         """All rows up to an id, which is at most the last of the chunk that comes next."""
         if self._version is None or self.done or self._chunks[0].first_id > bound:
-            return _Window(self._version, [], _NONE, _NONE)
-        table = self._version.light(self._chunks[0]) if self._table is None else self._table
-        ids = table.column("id").to_pylist()
-        end = bisect_right(ids, bound)
-        taken, self._table = table.slice(0, end), table.slice(end)
-        if end == len(ids):
+            return _Window(self._version, _NO_IDS, _NONE, _NONE)
+        table = self._version.digests(self._chunks[0]) if self._table is None else self._table
+        end = table.num_rows
+        if bound == self._chunks[0].last_id:
+            taken, self._table = table, None
             self._chunks.popleft()
-            self._table = None
-        columns = (one(taken.column(name)) for name in ("digest", "content_digest"))
-        return _Window(self._version, ids[:end], *columns)
+        else:
+            end = bisect_right(Texts(table.column("id")), bound)
+            taken, self._table = table.slice(0, end), table.slice(end)
+        return _Window(self._version, *(one(taken.column(name)) for name in DIGESTS))
 
 
 def _compare(before: _Window, after: _Window, result: VersionDiff) -> None:
-    if before.ids == after.ids:
+    if before.ids.equals(after.ids):
         differ = pc.indices_nonzero(pc.not_equal(before.digests, after.digests)).to_pylist()
-        result.changed.extend(ItemChange(before.ids[each], before.row(each), after.row(each)) for each in differ)
+        rows = ((before.row(each), after.row(each)) for each in differ)
+        result.changed.extend(ItemChange(old.id, old, new) for old, new in rows)
         return
-    place = {item_id: index for index, item_id in enumerate(after.ids)}
-    for index, item_id in enumerate(before.ids):
+    place = {item_id: index for index, item_id in enumerate(after.ids.to_pylist())}
+    for index, item_id in enumerate(before.ids.to_pylist()):
         there = place.pop(item_id, None)
         if there is None:
             result.removed.append(before.row(index))

@@ -13,10 +13,20 @@ import pyarrow as pa
 from cachetools import LRUCache
 
 from versioning.errors import Integrity
-from versioning.manifests import LIGHT, FileRef, RowGroups, decode_light, decode_rows, light_of, merge_tables, within
+from versioning.manifests import (
+    DIGESTS,
+    LIGHT,
+    FileRef,
+    RowGroups,
+    decode_light,
+    decode_rows,
+    light_of,
+    merge_tables,
+    within,
+)
 from versioning.objects import ManifestFiles
 from versioning.parquet_guard import check_parquet
-from versioning.snapshots import Chunk, Layers
+from versioning.snapshots import Chunk, Layers, leaf_of
 from versioning.together import together
 
 __all__ = ["Files", "Light"]
@@ -30,9 +40,9 @@ _LIGHT_REMEMBERED = 192 * 1024 * 1024
 _BASES_REMEMBERED = 24 * 1024 * 1024
 # Lists of chunks of the versions that were used last: a writer that commits every few seconds reads none again.
 _LISTS = 8
-# What the small columns of a chunk take in a file: 120 to 150 bytes a row, and the footer. A guess that is too small
-# costs a second read.
-_TAIL_ROW = 160
+# What the small columns of a chunk take in a file: 120 to 150 bytes a row, those of a diff 65 to 85, and the footer. A
+# guess that is too small costs a second read.
+_TAIL_ROW = {LIGHT: 160, DIGESTS: 96}
 _TAIL = 16 * 1024
 # A chunk has at most 4,096 rows, whose small columns take 0.6 MB, or some more where items have many assets.
 _LONGEST_TAIL = 64 * 1024 * 1024
@@ -76,7 +86,7 @@ class Files:
         self.manifests = manifests
         self.snapshots = snapshots
         self._tables: LRUCache[_Key, pa.Table] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
-        self._light: LRUCache[_Key, Light] = LRUCache(_LIGHT_REMEMBERED, getsizeof=_nbytes)
+        self._light: LRUCache[object, Light] = LRUCache(_LIGHT_REMEMBERED, getsizeof=_nbytes)
         self._bases: LRUCache[object, pa.Table] = LRUCache(_BASES_REMEMBERED, getsizeof=_nbytes)
         self._deltas: LRUCache[bytes, RowGroups] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
         self._lists: LRUCache[tuple[str, ...], Layers] = LRUCache(_LISTS)
@@ -105,28 +115,33 @@ class Files:
             [partial(self._whole, base, columns), *(partial(self._overlapping, ref, chunk, columns) for ref in deltas)],
         )
 
-    def light(self, chunk: Chunk) -> Light:
-        """The merged rows of a chunk with the columns :data:`versioning.manifests.LIGHT`; the caller proves its leaves.
+    def light(self, chunk: Chunk, names: tuple[str, ...] = LIGHT, *, pin: str) -> Light:
+        """The merged rows of a chunk with the columns :data:`versioning.manifests.LIGHT` or ``DIGESTS`` of it.
+
+        ``pin`` is the version's, for the text of an error.
 
         Raises
         ------
         Integrity
-            If a file is missing or damaged.
+            If a file is missing or damaged, or the rows do not give the leaves that the chunk names.
         """
-        key = _Key(chunk.digest, None, tuple(ref.sha256.hex() for ref in chunk.files))
-        return self._remembered(self._light, key, partial(self._merged_light, chunk))
+        key = (names, chunk.digest, chunk.content_digest, chunk.first_id, chunk.last_id, chunk.files)
+        return self._remembered(self._light, key, partial(self._merged_light, chunk, names, pin))
 
-    def _merged_light(self, chunk: Chunk) -> Light:
+    def _merged_light(self, chunk: Chunk, names: tuple[str, ...], pin: str) -> Light:
         tables = together(
             self.manifests.store,
             [
-                partial(self._light_base, chunk),
-                *(partial(self._overlapping, ref, chunk, LIGHT) for ref in chunk.files[1:]),
+                partial(self._light_base, chunk, names),
+                *(partial(self._overlapping, ref, chunk, names) for ref in chunk.files[1:]),
             ],
         )
         inside = [within(table, chunk.first_id, chunk.last_id).num_rows for table in tables]
+        rows = merge_tables(tables, chunk.first_id, chunk.last_id)
+        if leaf_of(rows, "digest") != chunk.digest or leaf_of(rows, "content_digest") != chunk.content_digest:
+            raise missing_rows(pin, chunk)
         return Light(
-            rows=merge_tables(tables, chunk.first_id, chunk.last_id),
+            rows=rows,
             over=sum(inside[1:]),
             wider=any(table.num_rows != count for table, count in zip(tables, inside, strict=True)),
         )
@@ -135,38 +150,38 @@ class Files:
         """What a delta file has in or around the range of a chunk."""
         return self._overlapping(ref, chunk, None)
 
-    def _light_base(self, chunk: Chunk) -> pa.Table:
+    def _light_base(self, chunk: Chunk, names: tuple[str, ...]) -> pa.Table:
         ref = chunk.files[0]
         with self._lock:
             whole = self._tables.get(_Key(ref.sha256, None, None))
         if whole is not None:
-            return light_of(whole)
-        return self._remembered(self._bases, ref.sha256, lambda: self._read_light(ref, chunk.rows))
+            return light_of(whole, names)
+        return self._remembered(self._bases, (ref, names), partial(self._read_light, ref, chunk.rows, names))
 
-    def _read_light(self, ref: FileRef, rows: int) -> pa.Table:
+    def _read_light(self, ref: FileRef, rows: int, names: tuple[str, ...]) -> pa.Table:
         where = self.manifests.path(ref)
-        start = max(0, ref.size - _TAIL - rows * _TAIL_ROW)
+        start = max(0, ref.size - _TAIL - rows * _TAIL_ROW[names])
         for _ in range(3):
             # How large a file is and how many rows it has is its writer's word, and where its columns begin is too.
             if ref.size - start > _LONGEST_TAIL:
                 break
-            found = decode_light(self.manifests.tail(ref, start), start, ref.size, where=where)
+            found = decode_light(self.manifests.tail(ref, start), start, ref.size, where=where, names=names)
             if isinstance(found, pa.Table):
                 return found
             if found == 0:
                 break
             start = found
-        return light_of(self._decoded(ref, None))
+        return light_of(self._decoded(ref, None), names)
 
     def _decoded(self, ref: FileRef, columns: tuple[str, ...] | None) -> pa.Table:
         """A manifest's rows, proven by its name, and measured before anything unpacks them."""
         data, where = self.manifests.get(ref), self.manifests.path(ref)
-        metadata = check_parquet(data, where=where, columns=None if columns is None else {"id", "deleted", *columns})
-        return decode_rows(data, where=where, columns=columns, metadata=metadata)
+        file = check_parquet(data, where=where, columns=None if columns is None else {"id", "deleted", *columns})
+        return decode_rows(data, where=where, columns=columns, file=file)
 
     def _groups(self, ref: FileRef) -> RowGroups:
         data, where = self.manifests.get(ref), self.manifests.path(ref)
-        return RowGroups(data, where=where, metadata=check_parquet(data, where=where))
+        return RowGroups(data, where=where, file=check_parquet(data, where=where))
 
     def _whole(self, ref: FileRef, columns: tuple[str, ...] | None) -> pa.Table:
         return self._remembered(self._tables, _Key(ref.sha256, None, columns), partial(self._decoded, ref, columns))
@@ -176,14 +191,12 @@ class Files:
         found: list[pa.Table] = []
         for each in groups.overlapping(chunk.first_id, chunk.last_id):
             key = _Key(ref.sha256, each, columns)
-            if columns is LIGHT:
-                found.append(self._remembered(self._bases, key, lambda each=each: light_of(groups.read(each))))
-            else:
-                found.append(self._remembered(self._tables, key, partial(groups.read, each, columns)))
+            light = columns is not None and columns in _TAIL_ROW
+            cache = self._bases if light else self._tables
+            found.append(self._remembered(cache, key, partial(_read_group, groups, each, columns)))
         # A file that has nothing in the range is there for no reason, and does no harm.
         if not found:
-            empty = groups.read(0, None if columns is LIGHT else columns).slice(0, 0)
-            return light_of(empty) if columns is LIGHT else empty
+            return _read_group(groups, 0, columns).slice(0, 0)
         return found[0] if len(found) == 1 else pa.concat_tables(found)
 
     def _remembered(self, cache: LRUCache, key: object, read: Callable[[], _Thing]) -> _Thing:
@@ -194,6 +207,11 @@ class Files:
             with self._lock, suppress(ValueError):  # what is larger than the cache is not remembered
                 cache[key] = thing
         return thing
+
+
+def _read_group(groups: RowGroups, each: int, columns: tuple[str, ...] | None) -> pa.Table:
+    table = groups.read(each, columns)
+    return table if columns is None or columns not in _TAIL_ROW else light_of(table, columns)
 
 
 def missing_rows(pin: str, chunk: Chunk) -> Integrity:

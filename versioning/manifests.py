@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from versioning.arrays import integers, one
+from versioning.arrays import Texts, integers, one
 from versioning.errors import Integrity
 
 __all__ = [
     "DELTA_SCHEMA",
+    "DIGESTS",
     "LIGHT",
     "ROW_SCHEMA",
     "FileRef",
@@ -38,7 +39,6 @@ __all__ = [
     "light_of",
     "merge_tables",
     "overlay",
-    "place_of",
     "places_of",
     "within",
 ]
@@ -82,6 +82,8 @@ DELTA_SCHEMA = ROW_SCHEMA.append(pa.field("deleted", pa.bool_(), nullable=False)
 # What a commit and a diff need of rows that they do not change: an eighth of a file. These columns lie at the end of a
 # file, beside its footer, so that one read of its tail gets them all.
 LIGHT = ("id", "digest", "content_digest", "bbox", "start_datetime", "end_datetime", "assets", "reuse")
+# What a diff needs of them: half of that.
+DIGESTS = ("id", "digest", "content_digest")
 _LAYOUT = (
     "item", "geometry", "assets", "reuse", "bbox", "start_datetime", "end_datetime", "content_digest", "digest", "id",
     "deleted",
@@ -157,11 +159,11 @@ def _is_binary(kind: pa.DataType) -> bool:
 class RowGroups:
     """A proven file of which single row groups can be read: what one chunk wants of a delta file."""
 
-    def __init__(self, data: bytes, *, where: str, metadata: pq.FileMetaData | None = None) -> None:
+    def __init__(self, data: bytes, *, where: str, file: pq.ParquetFile | None = None) -> None:
         self._data = data
         self._where = where
         with _of_format(where):
-            self._metadata = metadata or pq.ParquetFile(pa.BufferReader(data)).metadata
+            self._metadata = (file or pq.ParquetFile(pa.BufferReader(data))).metadata
             self._ranges = [_id_range(self._metadata.row_group(each)) for each in range(self._metadata.num_row_groups)]
 
     @property
@@ -200,7 +202,7 @@ def _id_range(group: pq.RowGroupMetaData) -> tuple[str, str] | None:
 
 
 def decode_rows(
-    data: bytes, *, where: str, columns: Sequence[str] | None = None, metadata: pq.FileMetaData | None = None
+    data: bytes, *, where: str, columns: Sequence[str] | None = None, file: pq.ParquetFile | None = None
 ) -> pa.Table:
     """The table of a chunk file or a delta file; ``deleted`` is present only in the latter.
 
@@ -212,8 +214,8 @@ def decode_rows(
         The file's path, for the text of an error.
     columns
         Which columns to read; ``id`` and ``deleted`` always come along.
-    metadata
-        The file's footer, if somebody has read it.
+    file
+        The same bytes, if somebody has opened them.
 
     Raises
     ------
@@ -221,7 +223,7 @@ def decode_rows(
         If the bytes are not a file of this format.
     """
     with _of_format(where):
-        return _read(pq.ParquetFile(pa.BufferReader(data), metadata=metadata), columns, None)
+        return _read(file or pq.ParquetFile(pa.BufferReader(data)), columns, None)
 
 
 def _read(file: pq.ParquetFile, columns: Sequence[str] | None, group: int | None) -> pa.Table:
@@ -268,20 +270,22 @@ def _refuse_nulls(table: pa.Table) -> None:
             raise ValueError(f"the column {name} has nulls")
 
 
-def light_of(table: pa.Table) -> pa.Table:
-    """The columns :data:`LIGHT` (and ``deleted``) of a whole table; of assets only the sizes."""
-    names = [*LIGHT, *(["deleted"] if "deleted" in table.column_names else [])]
+def light_of(table: pa.Table, names: Sequence[str] = LIGHT) -> pa.Table:
+    """The columns :data:`LIGHT`, or fewer of them, (and ``deleted``) of a whole table; of assets only the sizes."""
+    there = [*names, *(["deleted"] if "deleted" in table.column_names else [])]
+    if "assets" not in names:
+        return table.select(there)
     assets = one(table.column("assets"))
     if assets.type != _LIGHT_FIELDS["assets"].type:
         flat = pc.struct_field(assets.values, "size")
         sizes = pa.StructArray.from_arrays([flat], fields=list(_LIGHT_ASSET))
         bare = pa.ListArray.from_arrays(assets.offsets, sizes, mask=assets.is_null() if assets.null_count else None)
         table = table.set_column(table.column_names.index("assets"), _LIGHT_FIELDS["assets"], bare)
-    return table.select(names)
+    return table.select(there)
 
 
-def decode_light(tail: bytes, start: int, size: int, *, where: str) -> pa.Table | int:
-    """The columns :data:`LIGHT` from the end of a chunk file, or from where on it has to be read instead.
+def decode_light(tail: bytes, start: int, size: int, *, where: str, names: Sequence[str] = LIGHT) -> pa.Table | int:
+    """The columns :data:`LIGHT`, or fewer, from the end of a chunk file, or from where on it has to be read instead.
 
     What is read alone is not proven by the file's name: its pages' checksums prove it against accidents, and who reads
     it compares the leaves of the two digests with the snapshot's.
@@ -296,6 +300,8 @@ def decode_light(tail: bytes, start: int, size: int, *, where: str) -> pa.Table 
         The size of the whole file.
     where
         The file's path, for the text of an error.
+    names
+        Which columns.
 
     Raises
     ------
@@ -306,58 +312,58 @@ def decode_light(tail: bytes, start: int, size: int, *, where: str) -> pa.Table 
         # pyarrow wants a whole file; the pages of zeros before the tail are never touched, so they take no memory.
         whole = np.zeros(size, np.uint8)
         whole[start:] = np.frombuffer(tail, np.uint8)
-        buffer = pa.py_buffer(whole)
         length = int.from_bytes(tail[-8:-4], "little") if len(tail) >= 8 else size  # noqa: PLR2004 - length and magic
         if length + 8 > len(tail):
             return 0 if length + 8 > size or start == 0 else size - length - 8
-        file = pq.ParquetFile(pa.BufferReader(buffer), page_checksum_verification=True)
+        file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(whole)), page_checksum_verification=True)
         metadata = file.metadata
-        paths = {"assets": "size", **dict.fromkeys(set(LIGHT) - {"assets"}, "")}
-        wanted: list[str] = []
-        least = size
-        for group in range(metadata.num_row_groups):
-            for index in range(metadata.num_columns):
-                column = metadata.row_group(group).column(index)
-                top, _, rest = column.path_in_schema.partition(".")
-                if top in paths and rest.endswith(paths[top]):
-                    least = min(least, column.data_page_offset, column.dictionary_page_offset or size)
-                    wanted.append(column.path_in_schema)
-        if least < start:
-            return least
+        paths, least = _light_paths(file.schema, names), size
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            columns = map(group.column, paths)
+            least = min(
+                (min(each.data_page_offset, each.dictionary_page_offset or size) for each in columns), default=0
+            )
+            if least < start:
+                return least
         # The footer is its writer's word; who read the whole file has measured its pages.
-        if metadata.num_rows * _LEAST_LIGHT > _MOST_LIGHT:
+        if metadata.num_rows * _LEAST_LIGHT > _MOST_LIGHT or "deleted" in file.schema_arrow.names:
             return 0
-        table = file.read(columns=list(dict.fromkeys(wanted)), use_threads=False)
-        if "deleted" in file.schema_arrow.names:
-            return 0
-        if "reuse" not in table.column_names:
+        table = file.read(columns=list(paths.values()), use_threads=False)
+        if "reuse" in names and "reuse" not in table.column_names:
             table = table.append_column("reuse", pa.nulls(table.num_rows, pa.list_(pa.int64())))
-        fields = [_LIGHT_FIELDS.get(name, ROW_SCHEMA.field(name)) for name in LIGHT]
-        table = table.select(LIGHT).cast(pa.schema(fields))
+        fields = [_LIGHT_FIELDS.get(name, ROW_SCHEMA.field(name)) for name in names]
+        table = table.select(names).cast(pa.schema(fields))
         _refuse_nulls(table)
         return table
 
 
+def _light_paths(schema: pq.ParquetSchema, names: Sequence[str]) -> dict[int, str]:
+    """The leaf columns that some of :data:`LIGHT` are read from: their numbers and paths."""
+    found: dict[int, str] = {}
+    for index, column in enumerate(schema):
+        top, _, rest = column.path.partition(".")
+        if top in names and (top != "assets" or rest.endswith("size")):
+            found[index] = column.path
+    return found
+
+
 def within(table: pa.Table, first_id: str, last_id: str) -> pa.Table:
     """The rows of a sorted table whose ids lie in a range, both ends included."""
-    ids = table.column("id").to_pylist()
+    ids = Texts(table.column("id"))
     start, end = bisect_left(ids, first_id), bisect_right(ids, last_id)
     return table if (start, end) == (0, len(ids)) else table.slice(start, end - start)
 
 
-def place_of(table: pa.Table, item_id: str) -> int | None:
-    """Where an id stands in a sorted table. Not by Arrow's own search, which imports pandas for it."""
-    ids = table.column("id").to_pylist()
-    position = bisect_left(ids, item_id)
-    return position if position < len(ids) and ids[position] == item_id else None
-
-
 def places_of(table: pa.Table, wanted: Collection[str]) -> dict[str, int]:
-    """Where some ids stand in a sorted table, in the order of ids; those that it does not have are left out."""
-    ids = table.column("id").to_pylist()
+    """Where some ids stand in a sorted table, in the order of ids; those that it does not have are left out.
+
+    Not by Arrow's own search, which imports pandas for it.
+    """
+    ids = Texts(table.column("id"))
     found: dict[str, int] = {}
+    position = 0
     for item_id in sorted(wanted):
-        position = bisect_left(ids, item_id)
+        position = bisect_left(ids, item_id, position)
         if position < len(ids) and ids[position] == item_id:
             found[item_id] = position
     return found
@@ -378,12 +384,12 @@ def merge_tables(tables: Sequence[pa.Table], first_id: str, last_id: str) -> pa.
         offset += len(ids)
     if not place:
         return base
-    order = overlay(base.column("id").to_pylist(), place)
+    order = overlay(Texts(base.column("id")), place)
     plain = [table.drop_columns(["deleted"]) if "deleted" in table.column_names else table for table in deltas]
     return pa.concat_tables([base, *plain]).take(integers(order))
 
 
-def overlay(ids: list[str], place: dict[str, int]) -> np.ndarray:
+def overlay(ids: Sequence[str], place: Mapping[str, int]) -> np.ndarray:
     """Which row of all tables, one after the other, stands where.
 
     ``ids`` are those of the first table, sorted; ``place`` says of ids in later ones where their rows are, -1 if they
@@ -392,13 +398,15 @@ def overlay(ids: list[str], place: dict[str, int]) -> np.ndarray:
     order = np.arange(len(ids))
     positions: list[int] = []
     inserted: list[int] = []
+    position = 0
     for item_id in sorted(place):
         row = place[item_id]
-        position = bisect_left(ids, item_id)
+        position = bisect_left(ids, item_id, position)
         if position < len(ids) and ids[position] == item_id:
             order[position] = row
         elif row >= 0:
             positions.append(position)
             inserted.append(row)
-    order = np.insert(order, positions, inserted)
+    if positions:
+        order = np.insert(order, positions, inserted)
     return order[order >= 0]

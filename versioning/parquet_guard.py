@@ -68,7 +68,7 @@ class ParquetSize:
         return sum(column.decoded for column in self.columns)
 
 
-def check_parquet(data: bytes, *, where: str, columns: Collection[str] | None = None) -> pq.FileMetaData:
+def check_parquet(data: bytes, *, where: str, columns: Collection[str] | None = None) -> pq.ParquetFile:
     """Refuse the bytes of a manifest or snapshot that would take far more memory than their size lets expect.
 
     Allowed is 1 GiB, or 100 times the size of the file if that is more (zstd makes ours 6 times smaller).
@@ -84,8 +84,8 @@ def check_parquet(data: bytes, *, where: str, columns: Collection[str] | None = 
 
     Returns
     -------
-    pyarrow.parquet.FileMetaData
-        What the footer says, so that nobody has to read it again.
+    pyarrow.parquet.ParquetFile
+        The file, so that nobody has to read its footer again.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def check_parquet(data: bytes, *, where: str, columns: Collection[str] | None = 
             hint="No writer of catalogs makes such a file; do not trust where it comes from.",
             kind="too-large",
         )
-    return file.metadata
+    return file
 
 
 def measure_parquet(source: bytes | Path) -> ParquetSize:

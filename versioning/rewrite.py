@@ -20,14 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioning import chunking
-from versioning.arrays import integers
+from versioning.arrays import Texts, integers
 from versioning.deltas import Layered, write_deltas
 from versioning.errors import Integrity
-from versioning.manifests import encode_rows, light_of, merge_tables, overlay
+from versioning.manifests import encode_rows, light_of, merge_tables, overlay, places_of
 from versioning.objects import ManifestFiles
 from versioning.row_tables import delta_of
 from versioning.rows import Row
-from versioning.snapshots import Chunk, describe
+from versioning.snapshots import Chunk, describe, describe_replaced
 from versioning.version import Version
 
 __all__ = ["rewrite"]
@@ -136,6 +136,10 @@ class _Cutter:
             # It ends where it ended: a chunk is copied only when a cut fell just before it and nothing changed in it.
             self._pieces.append(Layered(chunk, chunk.files, 0, 0))
             return
+        piece = None if self._parts else self._replaced(segment)
+        if piece is not None:
+            self._pieces.append(piece)
+            return
         rows, suspects = self._merged(segment)
         ids = rows.column("id").to_pylist()
         start = 0
@@ -172,6 +176,22 @@ class _Cutter:
             self._cut()
         return self._pieces
 
+    def _replaced(self, segment: _Segment) -> Layered | None:
+        """The segment's chunk if its changes only replace few of its rows: with the same ids it ends where it ended."""
+        old, first, last = segment.chunk, segment.first, segment.last
+        if old is None or self._parent is None or len(old.files) >= _MOST_FILES:
+            return None
+        light = self._parent.layered(old)
+        if 2 * (light.over + last - first) > old.rows:
+            return None
+        changed = self._changes.light(first, last)
+        places = places_of(light.rows, self._changes.ids[first:last])
+        if len(places) < last - first or any(changed.column("deleted").to_pylist()):
+            return None
+        chunk = describe_replaced(light.rows, [*places.values()], changed.drop_columns(["deleted"]), old.files)
+        there = self._known.get(chunk.digest)
+        return Layered(there, there.files, 0, 0) if there is not None else Layered(chunk, old.files, first, last)
+
     def _merged(self, segment: _Segment) -> tuple[pa.Table, Sequence[int] | None]:
         """The segment's rows after the changes, with light columns, and at which of them alone a cut may fall.
 
@@ -187,7 +207,7 @@ class _Cutter:
         ids, gone = changed.column("id").to_pylist(), changed.column("deleted").to_pylist()
         count = old.num_rows
         place = {each: -1 if dead else count + index for index, (each, dead) in enumerate(zip(ids, gone, strict=True))}
-        order = overlay(old.column("id").to_pylist(), place)
+        order = overlay(Texts(old.column("id")), place)
         rows = pa.concat_tables([old, changed.drop_columns(["deleted"])]).take(integers(order)) if ids else old
         before, after = order + 1, np.arange(1, len(order) + 1)
         looser = (_kind(after) > _kind(before)) | (order >= count)

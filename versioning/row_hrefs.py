@@ -68,8 +68,8 @@ class RowHrefs:
 
     def _open(self, ref: FileRef) -> _File:
         data, where = self._manifests.get(ref), self._manifests.path(ref)
-        metadata = check_parquet(data, where=where, columns=("id", "deleted", "assets"))
-        return _File(decode_rows(data, where=where, columns=("assets",), metadata=metadata))
+        file = check_parquet(data, where=where, columns=("id", "deleted", "assets"))
+        return _File(decode_rows(data, where=where, columns=("assets",), file=file))
 
 
 class _File:

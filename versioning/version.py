@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +15,10 @@ from versioning.digests import parse_digest, sha256, version_digest
 from versioning.errors import Integrity, NotFound
 from versioning.files import Files, Light, missing_rows
 from versioning.ids import collection_id
-from versioning.manifests import FileRef, merge_tables, places_of
+from versioning.manifests import DIGESTS, FileRef, merge_tables, places_of
 from versioning.parquet_guard import check_parquet
 from versioning.records import VersionRecord
-from versioning.row_tables import asset_refs, rows_of
+from versioning.row_tables import flat_asset_refs, rows_of
 from versioning.rows import AssetRef, Row
 from versioning.snapshots import Chunk, Layers, apply_changes, decode_snapshot, leaf_of, roots_of
 from versioning.together import together
@@ -108,8 +109,8 @@ class Version:
         read = together(snapshots.store, [partial(snapshots.get, ref) for ref in refs])
         for entry, ref, data in zip(self.record.snapshot, refs, read, strict=True):
             path = snapshots.path(ref)
-            metadata = check_parquet(data, where=path)
-            found = decode_snapshot(data, where=path, changes=entry.changes, metadata=metadata)
+            file = check_parquet(data, where=path)
+            found = decode_snapshot(data, where=path, changes=entry.changes, file=file)
             if entry.changes:
                 changes.append(tuple(found))
             elif changes:
@@ -158,15 +159,15 @@ class Version:
         Integrity
             If a file is damaged, or does not give the rows that the snapshot names.
         """
-        return self.layered(chunk).rows
+        return self._files.light(chunk, pin=self.pin).rows
+
+    def digests(self, chunk: Chunk) -> pa.Table:
+        """The same with the columns :data:`versioning.manifests.DIGESTS` alone, all proven."""
+        return self._files.light(chunk, DIGESTS, pin=self.pin).rows
 
     def layered(self, chunk: Chunk) -> Light:
-        """The same, with how the chunk's files lie over each other; for who writes over them."""
-        light = self._files.light(chunk)
-        table = light.rows
-        if leaf_of(table, "digest") != chunk.digest or leaf_of(table, "content_digest") != chunk.content_digest:
-            raise missing_rows(self.pin, chunk)
-        return light
+        """What :meth:`light` gives, with how the chunk's files lie over each other; for who writes over them."""
+        return self._files.light(chunk, pin=self.pin)
 
     def delta(self, ref: FileRef, chunk: Chunk) -> pa.Table:
         """What a delta file has in or around the range of a chunk, proven by the file's name."""
@@ -207,7 +208,7 @@ class Version:
         """
         if len(chunk.files) == 1:
             return dict(_picked(self.table(chunk), ids))
-        light = self.light(chunk)
+        light = self.digests(chunk)
         digests = {row: light.column("digest")[place].as_py() for row, place in places_of(light, ids).items()}
         found: dict[str, Row] = {}
         for table in reversed(self._files.tables(chunk, None)):
@@ -239,12 +240,10 @@ class Version:
     def assets(self) -> Iterator[tuple[str, AssetRef]]:
         """The exact asset set: every item id with each of its assets."""
         for chunk in self.chunks:
-            table = self.table(chunk, columns=["id", "assets"])
-            for batch in table.to_batches():
-                refs = asset_refs(batch.column("assets"))
-                for item_id, group in zip(batch.column("id").to_pylist(), refs, strict=True):
-                    for asset in group:
-                        yield item_id, asset
+            for batch in self.table(chunk, columns=["id", "assets"]).to_batches():
+                lengths, refs = flat_asset_refs(batch.column("assets"))
+                owners = chain.from_iterable(map(repeat, batch.column("id").to_pylist(), lengths))
+                yield from zip(owners, refs, strict=True)
 
     def same_content(self, other: Version) -> bool:
         """Whether two versions hold the same content, whatever bytes it is written in."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -210,7 +209,7 @@ def append(dataset: Dataset, content: dict[str, Any], files: list[tuple[FileRef,
 
 
 def layered(rows: list[Row], files: tuple[FileRef, ...]) -> Chunk:
-    return replace(describe(table_of(rows), ()), files=files)
+    return describe(table_of(rows), ())._replace(files=files)
 
 
 def build(folder: Path) -> Catalog:

@@ -204,11 +204,10 @@ def test_a_tail_that_is_too_short_is_read_again(dataset: Dataset, monkeypatch: p
     save(dataset, dict.fromkeys(IDS, 0))
     for size in (0, 1, 4096):
         monkeypatch.setattr("versioning.files._TAIL", size)
-        monkeypatch.setattr("versioning.files._TAIL_ROW", 0)
+        monkeypatch.setattr("versioning.files._TAIL_ROW", {manifests.LIGHT: 0, manifests.DIGESTS: 0})
         version = reread(dataset, 1)
-        assert [version.light(chunk).column_names for chunk in version.chunks] == [list(manifests.LIGHT)] * len(
-            version.chunks
-        )
+        for read, names in ((version.digests, manifests.DIGESTS), (version.light, manifests.LIGHT)):
+            assert [read(chunk).column_names for chunk in version.chunks] == [list(names)] * len(version.chunks)
 
 
 def test_files_of_the_first_writer_carry_small_commits(tmp_path: Path):
