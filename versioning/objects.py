@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -87,9 +88,10 @@ class Objects:
             If an object of that name is there and longer.
         """
         suffix = _extension(source) if extension is None else extension
-        size = source.stat().st_size
-        if size <= _LARGE:
-            return self.put_bytes(source.read_bytes(), suffix)
+        with source.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= _LARGE:
+                return self.put_bytes(file.readall(), suffix)
         digest = known or hash_file(source)
         path = object_path(digest, suffix)
         stored = self._store.size(path)

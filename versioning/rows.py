@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +45,7 @@ _OBJECT = re.compile(r"objects/(?P<shard>[0-9a-f]{2})/(?P<digest>[0-9a-f]{64})(?
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+", re.IGNORECASE)
 _PIN_DIGEST = re.compile(r"[a-z][a-z0-9]*:[0-9a-f]{64}")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_TIME_HINT = "Write it as RFC 3339 with a zone, e.g. 2024-05-01T10:30:00Z."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Microseconds of 0001-01-01 and of the end of 9999: what RFC 3339 can write, in UTC.
 _TIMES = (-62_135_596_800_000_000, 253_402_300_799_999_999)
@@ -315,11 +317,20 @@ def micros_text(micros: int) -> str:
 
 
 def _micros(text: object, where: str, *, up: bool) -> int:
+    try:
+        # Items of one day or scene have few times; a text that is refused is not remembered.
+        return _micros_of(text, up)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where} {error.message}", hint=error.hint) from error.__cause__
+    except TypeError:  # a list or an object
+        raise InvalidInput(f"{where} has the time {text!r}.", hint=_TIME_HINT) from None
+
+
+@lru_cache(4096)
+def _micros_of(text: object, up: bool) -> int:  # noqa: FBT001 - positional, for the cache
     match = _TIME.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise InvalidInput(
-            f"{where} has the time {text!r}.", hint="Write it as RFC 3339 with a zone, e.g. 2024-05-01T10:30:00Z."
-        )
+        raise InvalidInput(f"has the time {text!r}.", hint=_TIME_HINT)
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     fraction = (match[7] or "").ljust(12, "0")
     zone = match[8]
@@ -332,11 +343,11 @@ def _micros(text: object, where: str, *, up: bool) -> int:
             offset = time(int(zone[1:3]), int(zone[4:6]))
             micros -= (1 if zone[0] == "+" else -1) * (60 * offset.hour + offset.minute) * 60_000_000
     except ValueError as error:
-        raise InvalidInput(f"{where} has the time {text!r}: {error}.") from error
+        raise InvalidInput(f"has the time {text!r}: {error}.") from error
     if up and fraction[6:].strip("0"):
         micros += 1
     if not _TIMES[0] <= micros <= _TIMES[1]:
-        raise InvalidInput(f"{where} has the time {text!r}, which is outside the years 1 to 9999 in UTC.")
+        raise InvalidInput(f"has the time {text!r}, which is outside the years 1 to 9999 in UTC.")
     return micros
 
 

@@ -5,6 +5,7 @@ In a process of its own, so that its memory can be told: python -m benchmarks.st
 
 from __future__ import annotations
 
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from versioning.objects import ObjectRef
 
 def main() -> None:
     catalog, folder = Catalog.create(sys.argv[1]), Path(sys.argv[2])
-    threads = int(sys.argv[3]) if len(sys.argv) > 3 else 8
+    threads = int(sys.argv[3]) if len(sys.argv) > 3 else os.cpu_count() or 1
     files = sorted(folder.rglob("*.tif"))
     with ThreadPoolExecutor(threads) as pool:
         items = map(_item, files, pool.map(catalog.objects.put_file, files))
