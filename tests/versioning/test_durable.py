@@ -15,13 +15,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-import obstore
 import pytest
-from obstore.exceptions import GenericError
 
 from versioning import durable
 from versioning.durable import Disk
-from versioning.errors import StorageUnavailable
+from versioning.errors import StacpinError, StorageUnavailable
 from versioning.store import open_store
 
 
@@ -312,19 +310,53 @@ def test_a_disk_can_be_sent_to_another_process(tmp_path: Path):
     assert pickle.loads(pickle.dumps(Disk(tmp_path))).create(tmp_path / "1", b"x")
 
 
-def test_no_hard_links_for_objects_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """As on exFAT, where obstore's creation fails with EPERM."""
-    if durable._renameat2() is None:
-        pytest.skip("this system has no renameat2")
-
-    def put(*_: object, **__: object) -> None:
-        raise GenericError("Unable to copy file: Operation not permitted (os error 1)")
-
-    monkeypatch.setattr(obstore, "put", put)
+def test_objects_without_an_exclusive_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on some network file systems: a hard link, and the first name is taken away."""
+    monkeypatch.setattr(durable, "_renameat2", lambda: None)
     store = open_store(str(tmp_path))
-    assert store.put_new("objects/1", b"x")
-    assert not store.put_new("objects/1", b"y")
-    assert store.get("objects/1") == b"x"
+    assert store.put_new("objects/aa/1", b"x")
+    assert not store.put_new("objects/aa/1", b"y")
+    assert store.get("objects/aa/1") == b"x"
+    assert names(tmp_path / "objects" / "aa") == ["1"]
+
+
+@pytest.mark.usefixtures("no_links")
+def test_objects_without_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(durable, "_renameat2", lambda: None)
+    with pytest.raises(StacpinError, match="objects/1"):
+        open_store(str(tmp_path)).put_new("objects/1", b"x")
+    assert names(tmp_path / "objects") == []
+
+
+def test_one_of_many_writes_an_object(tmp_path: Path):
+    """All have looked whether it is there before the first names its own."""
+    start = threading.Barrier(8)
+    store = open_store(str(tmp_path))
+    real = os.path.lexists
+
+    def lexists(path: str) -> bool:
+        found = real(path)
+        start.wait()
+        return found
+
+    with ThreadPoolExecutor(8) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os.path, "lexists", lexists)
+        won = list(pool.map(lambda number: store.put_new("objects/1", b"%d" % number), range(8)))
+    assert sum(won) == 1
+    assert store.get("objects/1") == b"%d" % won.index(True)
+    assert names(tmp_path / "objects") == ["1"]
+
+
+def test_an_object_that_does_not_fit_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def write(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = open_store(str(tmp_path))
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(StacpinError, match="objects/1"):
+        store.put_new("objects/1", b"x")
+    monkeypatch.undo()
+    assert names(tmp_path / "objects") == []
 
 
 # -- the order of system calls, seen from outside
