@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from catalog.crs_identity import crs_identity
 from versioning.errors import InvalidInput
 
 if TYPE_CHECKING:
     import numpy as np
     from pyproj import Transformer
-    from rasterio.crs import CRS
 
     from catalog.rasters import Raster
 
@@ -65,10 +63,13 @@ def raster_footprint(raster: Raster) -> BaseGeometry:
     zero, one = np.zeros(_PARTS), np.ones(_PARTS)
     columns = np.concatenate([zero, steps, one, 1 - steps]) * width
     rows = np.concatenate([steps, one, 1 - steps, zero]) * height
-    way = None if raster.crs is None else _definition(raster.crs)
+    way = _definition(raster)
     lon, lat = _place(raster, way, columns, rows)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         outline = _inner_hull(raster, way, lon, lat)
+    elif _is_plain(lon, lat):
+        corners = np.stack([lon[::_PARTS], lat[::_PARTS]], axis=-1)
+        outline = shapely.make_valid(shapely.Polygon(corners), method="structure", keep_collapsed=False)
     else:
         outline = _outline(lon, lat, north=_pole_inside(raster, way))
     footprint = rounded(_wrapped(outline))
@@ -178,10 +179,11 @@ def _place(raster: Raster, way: str | None, columns: np.ndarray, rows: np.ndarra
     return np.where(lost, np.nan, lon), np.where(lost, np.nan, np.clip(lat, -_POLE, _POLE))
 
 
-def _definition(crs: CRS) -> str:
+def _definition(raster: Raster) -> str | None:
     """What pyproj makes the CRS of."""
-    identity = crs_identity(crs)
-    return identity if isinstance(identity, str) else crs.to_wkt(version="WKT2_2019")
+    if raster.crs is None or isinstance(raster.identity, str):
+        return raster.identity if isinstance(raster.identity, str) else None
+    return raster.crs.to_wkt(version="WKT2_2019")
 
 
 @lru_cache(maxsize=64)
@@ -235,10 +237,7 @@ def _outline(lon: np.ndarray, lat: np.ndarray, *, north: bool | None) -> BaseGeo
     alone = at_pole & ~np.roll(at_pole, 1) & ~np.roll(at_pole, -1)
     points: list[tuple[float, float]] = []
     corners: list[int] = []
-    if not alone.any() and np.abs(np.diff(lon)).max() < _HALF_TURN:  # nothing to go around, as nearly everywhere
-        points = list(zip(lon.tolist(), lat.tolist(), strict=True))
-        corners = list(range(0, len(points), _PARTS))
-    for index, (x, y) in enumerate(() if points else zip(lon.tolist(), lat.tolist(), strict=True)):
+    for index, (x, y) in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
         if index % _PARTS == 0:
             corners.append(len(points))
         if alone[index]:  # here every longitude is right: go along the pole from the last one to the next
@@ -251,10 +250,7 @@ def _outline(lon: np.ndarray, lat: np.ndarray, *, north: bool | None) -> BaseGeo
     turned = closing - points[0][0]
     corners.append(len(points))
     points.append((closing, points[0][1]))
-    if _is_straight(points, corners):
-        ring = [points[corner] for corner in corners[:-1]]
-    else:
-        ring = [p for a, b in pairwise(corners) for p in _bent(points, a, b)]
+    ring = [p for a, b in pairwise(corners) for p in _bent(points, a, b)]
     if abs(turned) > _HALF_TURN:  # the ring goes around a pole
         upper = (sum(y for _, y in points) > 0) if north is None else north
         pole = _POLE if upper else -_POLE
@@ -262,27 +258,28 @@ def _outline(lon: np.ndarray, lat: np.ndarray, *, north: bool | None) -> BaseGeo
     return shapely.make_valid(shapely.Polygon(ring), method="structure", keep_collapsed=False)
 
 
-def _is_straight(points: Sequence[tuple[float, float]], corners: Sequence[int]) -> bool:
-    """Whether every point is so close to the chord of its edge that `_bent` would take none of them, by far.
+def _is_plain(lon: np.ndarray, lat: np.ndarray) -> bool:
+    """Whether a ring of projected points is the polygon of its four corners.
 
-    Most tiles are, and this takes 0.05 ms where asking GEOS takes 0.5.
+    It meets no pole and no antimeridian, and every point is so close to the chord of its edge that `_bent` would take
+    none of them, by far. Most tiles are, and this takes 0.1 ms where asking GEOS takes 0.5.
     """
     import numpy as np
 
-    ring = np.asarray(points)
-    for first, last in pairwise(corners):
-        start, chord = ring[first], ring[last] - ring[first]
-        length = math.hypot(*chord.tolist())
-        if length == 0.0:
-            return False
-        away = ring[first + 1 : last] - start
-        along = away @ chord
-        across = np.abs(away[:, 0] * chord[1] - away[:, 1] * chord[0])
-        # What lies beside the chord is as far from it as from its line; a distance times the length is an area.
-        beside = (along >= 0.0).all() and (along <= length * length).all()
-        if not beside or (across > 0.5 * max(_BEND * length, _GRID) * length).any():
-            return False
-    return True
+    if np.abs(lat).max() > _POLE - 1e-9 or np.abs(np.diff(lon, append=lon[0])).max() >= _HALF_TURN:
+        return False
+    edges = np.stack([lon, lat], axis=-1).reshape(4, _PARTS, 2)
+    starts = edges[:, :1]
+    chords = np.roll(starts, -1, axis=0) - starts
+    lengths = np.hypot(chords[..., 0], chords[..., 1])
+    if not lengths.all():
+        return False
+    away = edges - starts
+    along = (away * chords).sum(axis=-1)
+    across = np.abs(away[..., 0] * chords[..., 1] - away[..., 1] * chords[..., 0])
+    # What lies beside the chord is as far from it as from its line; a distance times the length is an area.
+    beside = (along >= 0.0).all() and (along <= lengths * lengths).all()
+    return bool(beside and (across <= 0.5 * np.maximum(_BEND * lengths, _GRID) * lengths).all())
 
 
 def _near(lon: float, last: float) -> float:

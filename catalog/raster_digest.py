@@ -146,7 +146,7 @@ def raster_content(raster: Raster) -> dict[str, Any]:
             "mask": _mask(raster),
             "gcps": _gcps(raster),
             "rpcs": _rpcs(raster),
-            "crs": crs_identity(raster.crs) if raster.crs and (placed or not points) else None,
+            "crs": raster.identity if raster.crs and (placed or not points) else None,
             "transform": [_hex(v) for v in dataset.transform.to_gdal()],
             "pixels": _pixels(raster),
         }

@@ -15,13 +15,10 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from catalog.bands import own_bands
-from catalog.crs_identity import crs_identity
 from catalog.footprints import raster_footprint
 from catalog.media_types import COG, GEOTIFF, media_type_of
 
 if TYPE_CHECKING:
-    from rasterio.crs import CRS
-
     from catalog.rasters import Raster
 
 __all__ = ["RasterFacts", "raster_facts"]
@@ -93,17 +90,17 @@ def _projection(raster: Raster) -> dict[str, Any]:
     Not by rio-stac: it gives WKT 1 as ``wkt2``, believes EPSG codes unchecked, and imports pystac, 0.15 s.
     """
     dataset = raster.dataset
-    fields = _crs_fields(raster.crs) | {"proj:shape": [dataset.height, dataset.width]}
-    if not dataset.transform.is_identity:
-        fields["proj:transform"] = [float(value) for value in tuple(dataset.transform)[:6]]
+    fields = _crs_fields(raster) | {"proj:shape": [dataset.height, dataset.width]}
+    transform = dataset.transform
+    if not transform.is_identity:
+        fields["proj:transform"] = [float(value) for value in tuple(transform)[:6]]
         fields["proj:bbox"] = [float(value) for value in dataset.bounds]
     return fields
 
 
-def _crs_fields(crs: CRS | None) -> dict[str, Any]:
-    if crs is None:  # placed by RPCs alone
+def _crs_fields(raster: Raster) -> dict[str, Any]:
+    if raster.crs is None:  # placed by RPCs alone
         return {"proj:code": None}
-    identity = crs_identity(crs)
-    if isinstance(identity, str):
-        return {"proj:code": identity}
-    return {"proj:code": None, "proj:wkt2": crs.to_wkt(version="WKT2_2019")}
+    if isinstance(raster.identity, str):
+        return {"proj:code": raster.identity}
+    return {"proj:code": None, "proj:wkt2": raster.crs.to_wkt(version="WKT2_2019")}

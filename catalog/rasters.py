@@ -21,13 +21,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from catalog.crs_identity import crs_identity, parse_crs
+from catalog.crs_identity import crs_identity, is_engineering, parse_crs
 from catalog.vrt_guard import SafeVrt, read_vrt
 from versioning.errors import InvalidInput, NotFound, StacpinError, StorageUnavailable
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
     from rasterio.io import DatasetReader
 
-__all__ = ["GDAL_OPTIONS", "Raster", "RasterLimits", "open_raster", "raster_errors"]
+__all__ = ["GDAL_OPTIONS", "Raster", "RasterLimits", "open_raster", "raster_environment", "raster_errors"]
 
 MIB = 1024 * 1024
 
@@ -50,6 +50,9 @@ GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_HTTP_MAX_RETRY": "0",
     "OGR_ENABLE_PARTIAL_REPROJECTION": "NO",
 }
+
+# What is added for a TIFF file without a mask beside it.
+_PLAIN_TIFF = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_GEOREF_SOURCES": "INTERNAL"}
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"II*\0", "GTiff"),
@@ -118,6 +121,8 @@ class Raster:
         For reading; its own ``crs`` is None where the CRS was declared.
     crs : rasterio.crs.CRS or None
         The CRS of the geotransform or of the ground control points; None only for rasters placed by RPCs.
+    identity : str, dict or None
+        Its identity, see `catalog.crs_identity`.
     declared : bool
         Whether ``crs`` was declared by the caller because the file has none.
     files : tuple of Path
@@ -127,6 +132,7 @@ class Raster:
     path: Path
     dataset: DatasetReader
     crs: CRS | None
+    identity: str | dict[str, Any] | None
     declared: bool
     files: tuple[Path, ...]
 
@@ -159,7 +165,6 @@ def open_raster(path: Path, *, crs: str | None = None, limits: RasterLimits | No
     StorageUnavailable
         If the operating system cannot read the file.
     """
-    import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
     path = Path(path)
@@ -172,7 +177,7 @@ def open_raster(path: Path, *, crs: str | None = None, limits: RasterLimits | No
         options: dict[str, Any] = GDAL_OPTIONS | _sidecars(path, driver, (real, *(vrt.sources if vrt else ())))
     except OSError as error:
         raise StorageUnavailable(f"{path}: {error}.", hint="Check that its files can be read.") from error
-    with rasterio.Env(**options), raster_errors(path, real):
+    with _environment(options), raster_errors(path, real):
         with warnings.catch_warnings():
             # refused below, with a hint
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -181,7 +186,30 @@ def open_raster(path: Path, *, crs: str | None = None, limits: RasterLimits | No
             files = _files(path, real, dataset, vrt)
             _check_size(path, dataset, files, limits)
             own = _checked_crs(path, dataset, declared)
-            yield Raster(path, dataset, own or declared, own is None and declared is not None, files)
+            used = own or declared
+            identity = None if used is None else crs_identity(used)
+            yield Raster(path, dataset, used, identity, own is None and declared is not None, files)
+
+
+@contextmanager
+def raster_environment() -> Iterator[None]:
+    """Where many plain files are opened one after the other: GDAL's options are set once, which takes 0.3 ms a file."""
+    import rasterio
+
+    options: dict[str, Any] = GDAL_OPTIONS | _PLAIN_TIFF
+    with rasterio.Env(**options):
+        yield
+
+
+def _environment(options: dict[str, Any]) -> AbstractContextManager[object]:
+    import rasterio
+    from rasterio.env import getenv, hasenv
+
+    # Just these: options that are set around this and are not asked for here must not hold here.
+    there: dict[str, Any] = cast("dict[str, Any]", getenv()) if hasenv() else {}
+    if there | {"GDAL_DATA": None} == options | {"GDAL_DATA": None}:
+        return nullcontext()
+    return rasterio.Env(**options)
 
 
 @contextmanager
@@ -306,6 +334,8 @@ def _open(real: Path, driver: str, vrt: SafeVrt | None) -> DatasetReader:
 def _files(path: Path, real: Path, dataset: DatasetReader, vrt: SafeVrt | None) -> tuple[Path, ...]:
     files = dict.fromkeys((real, *(vrt.sources if vrt else ())))
     for name in dataset.files:
+        if name == str(real):
+            continue
         file = Path(name).resolve()
         if not file.is_relative_to(real.parent):
             raise InvalidInput(f"{path} reads {name}, outside its folder.", hint="Rewrite it as one GeoTIFF.")
@@ -350,7 +380,7 @@ def _checked_crs(path: Path, dataset: DatasetReader, declared: CRS | None) -> CR
     """The file's own CRS, if it has one; refuses what cannot be placed on Earth."""
     points, points_crs = dataset.gcps
     own = dataset.crs or (points_crs if points else None)
-    if own and own.to_dict(projjson=True).get("type") == "EngineeringCRS":
+    if own and is_engineering(own):
         own = None
     if dataset.transform.is_identity and not points and not dataset.rpcs:
         raise InvalidInput(

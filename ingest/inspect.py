@@ -12,8 +12,6 @@ from versioning.errors import NotFound, StorageUnavailable
 from versioning.objects import hash_file
 
 if TYPE_CHECKING:
-    from rasterio.crs import CRS
-
     from catalog.rasters import Raster
 
 __all__ = ["Inspection", "content_digest", "inspect_labels", "inspect_opaque", "inspect_raster"]
@@ -90,7 +88,7 @@ def inspect_raster(
             path,
             key,
             digest,
-            _crs_name(raster.crs),
+            _crs_name(raster),
             _size(before),
             raster.dataset.count,
             hashes[files[0]],
@@ -180,14 +178,11 @@ def _changed(path: Path) -> StorageUnavailable:
     return StorageUnavailable(f"{path} changed while it was read.", hint="Run again when nothing writes to it.")
 
 
-def _crs_name(crs: CRS | None) -> str:
+def _crs_name(raster: Raster) -> str:
     """The CRS as people write it; a raster that is placed by RPCs alone is placed on WGS 84."""
-    from catalog.crs_identity import crs_identity
-
-    if crs is None:
+    if raster.crs is None:
         return "EPSG:4326"
-    identity = crs_identity(crs)
-    return identity if isinstance(identity, str) else crs.to_wkt()
+    return raster.identity if isinstance(raster.identity, str) else raster.crs.to_wkt()
 
 
 def _size(state: Sequence[tuple[int, int]]) -> int:
