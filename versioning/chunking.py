@@ -61,7 +61,8 @@ def page_ends(last_ids: Sequence[str]) -> list[int]:
     ends: list[int] = []
     start = 0
     for position, item_id in enumerate(last_ids, start=1):
-        if PAGES.ends(position - start, page_hash(item_id)):
+        count = position - start
+        if count >= PAGES.least and PAGES.ends(count, page_hash(item_id)):
             ends.append(position)
             start = position
     if start < len(last_ids):

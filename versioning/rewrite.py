@@ -188,7 +188,7 @@ class _Cutter:
         places = places_of(light.rows, self._changes.ids[first:last])
         if len(places) < last - first or any(changed.column("deleted").to_pylist()):
             return None
-        chunk = describe_replaced(light.rows, [*places.values()], changed.drop_columns(["deleted"]), old.files)
+        chunk = describe_replaced(old, light.rows, [*places.values()], changed.drop_columns(["deleted"]))
         there = self._known.get(chunk.digest)
         return Layered(there, there.files, 0, 0) if there is not None else Layered(chunk, old.files, first, last)
 

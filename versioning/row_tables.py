@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from versioning.arrays import bools, bytes_of, digests, doubles, integers, lists, one, texts
+from versioning.arrays import bools, bytes_of, digests, doubles, integers, lists, one, texts, tuples
 from versioning.manifests import DELTA_SCHEMA, ROW_SCHEMA
 from versioning.rows import AssetRef, Row
 
@@ -85,11 +83,7 @@ def flat_asset_refs(lists: pa.Array) -> tuple[list[int], Iterator[AssetRef]]:
     columns = (keys.to_pylist(), hrefs.to_pylist(), bytes_of(digests_), sizes.to_pylist())
     # By Python, not by fill_null(): to make a scalar for it pyarrow imports pandas, 0.3 s.
     lengths = [length or 0 for length in pc.list_value_length(lists).to_pylist()]
-    return lengths, map(_AS_REF, zip(*columns, strict=True))
-
-
-# What AssetRef._make does, without a frame of Python's for each.
-_AS_REF = cast("Callable[[tuple[object, ...]], AssetRef]", partial(tuple.__new__, AssetRef))
+    return lengths, tuples(AssetRef, columns)
 
 
 def _boxes(rows: Sequence[Row]) -> pa.Array:

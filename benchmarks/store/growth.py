@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median, quantiles
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.store.counting import Counting
 from benchmarks.store.report import machine
@@ -36,6 +36,7 @@ from versioning.version import Version
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 KIB, MIB = 1024, 1024 * 1024
+_Opened = TypeVar("_Opened")
 
 
 @dataclass
@@ -99,11 +100,11 @@ class Bench:
                 before = latest(folder).number
                 commit_to(folder, changed(numbers(self.count, self.count // share, clustered=clustered), 1))
 
-                def diff(after: Version, before: int = before, folder: Path = folder) -> int:
-                    old = Catalog.open(str(folder)).dataset(DATASET).version(before)
-                    return len(diff_versions(old, after).changed)
+                def both(folder: Path = folder, before: int = before) -> tuple[Version, Version]:
+                    dataset = Catalog.open(str(folder)).dataset(DATASET)
+                    return dataset.version(before), dataset.version(before + 1)
 
-                wall, cpu, found = best(folder, diff)
+                wall, cpu, found = best(both, lambda pair: len(diff_versions(*pair).changed))
             yield f"diff, {name}", f"{wall:.3f} s, CPU {cpu:.3f} s, {found:,} items"
 
     def opens(self) -> Iterator[tuple[str, str]]:
@@ -135,7 +136,7 @@ class Bench:
             return sum(1 for _ in version.assets())
 
         for name, run in (("Arrow", arrow), ("Python objects", objects)):
-            wall, cpu, _ = best(self._base, run)
+            wall, cpu, _ = best(partial(latest, self._base), run)
             yield f"asset set as {name}", f"{self.count / wall:,.0f} items/s ({wall:.2f} s, CPU {cpu:.2f} s)"
 
     def scans(self) -> Iterator[tuple[str, str]]:
@@ -147,12 +148,12 @@ class Bench:
         def rows(version: Version) -> int:
             return sum(1 for _ in version.rows())
 
-        plain = best(self._base, scan), best(self._base, rows)
+        plain = [best(partial(latest, self._base), each) for each in (scan, rows)]
         with self.fresh() as folder:
             for state in range(1, 9):
                 picked = sorted({(number * 31 + state * 977) % self.count for number in scattered(self.count)})
                 commit_to(folder, changed(picked, state))
-            deltas = best(folder, scan), best(folder, rows)
+            deltas = [best(partial(latest, folder), each) for each in (scan, rows)]
         for name, without, having in zip(("Arrow", "rows"), plain, deltas, strict=True):
             said = f"{without[0]:.2f} s, CPU {without[1]:.2f} s; then {having[0]:.2f} s, CPU {having[1]:.2f} s"
             yield (
@@ -217,14 +218,14 @@ def scattered(count: int) -> Iterator[int]:
     return numbers(count, min(1000, count // 2), clustered=False)
 
 
-def best(folder: Path, run: Callable[[Version], int], repeat: int = 3) -> tuple[float, float, int]:
+def best(opened: Callable[[], _Opened], run: Callable[[_Opened], int], repeat: int = 3) -> tuple[float, float, int]:
     """The shortest wall time and CPU time of some runs, each with the catalog newly opened; and what it gave."""
     times, found = [], 0
     for _ in range(repeat):
-        version = latest(folder)
+        versions = opened()
         gc.collect()
         begin, cpu = time.perf_counter(), time.process_time()
-        found = run(version)
+        found = run(versions)
         times.append((time.perf_counter() - begin, time.process_time() - cpu))
     return min(wall for wall, _ in times), min(cpu for _, cpu in times), found
 
