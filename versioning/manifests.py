@@ -236,9 +236,21 @@ def _read(file: pq.ParquetFile, columns: Sequence[str] | None, group: int | None
     table = read(columns=there, use_threads=False).select(there)
     if len(there) < len(names):
         table = table.append_column("reuse", pa.nulls(table.num_rows, pa.list_(pa.int64()))).select(names)
-    table = table.cast(pa.schema([schema.field(name) for name in names]))
+    table = _typed(table, pa.schema([schema.field(name) for name in names]))
     _refuse_nulls(table)
     return table
+
+
+def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of a schema. Only those of another type are cast: a cast of all takes 0.2 ms for what is there."""
+    columns = [table.column(field.name) for field in schema]
+    return pa.Table.from_arrays(
+        [
+            column if column.type == field.type else column.cast(field.type)
+            for column, field in zip(columns, schema, strict=True)
+        ],
+        schema=schema,
+    )
 
 
 class _of_format:  # noqa: N801 - it reads as a clause of a with statement
@@ -331,8 +343,7 @@ def decode_light(tail: bytes, start: int, size: int, *, where: str, names: Seque
         table = file.read(columns=list(paths.values()), use_threads=False)
         if "reuse" in names and "reuse" not in table.column_names:
             table = table.append_column("reuse", pa.nulls(table.num_rows, pa.list_(pa.int64())))
-        fields = [_LIGHT_FIELDS.get(name, ROW_SCHEMA.field(name)) for name in names]
-        table = table.select(names).cast(pa.schema(fields))
+        table = _typed(table, pa.schema([_LIGHT_FIELDS.get(name, ROW_SCHEMA.field(name)) for name in names]))
         _refuse_nulls(table)
         return table
 
