@@ -26,7 +26,7 @@ test: setup ## all tests, with the coverage of the version store
 	sh tools/with_node.sh $(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --cov --cov-branch --cov-report=
 	$(BIN)/coverage report --include='versioning/*' --fail-under=95
 
-test-long: setup ## an hour of the store: its tests in their long profile, then its state machine (STACPIN_LONG_MINUTES, STACPIN_LONG_SEED)
+test-long: setup ## the store's tests in their long profile, then an hour of its state machine (STACPIN_LONG_MINUTES, STACPIN_LONG_SEED)
 	$(BIN)/python tools/test_long.py
 
 test-quick: setup ## all tests but those of servers and browsers
