@@ -192,11 +192,18 @@ def changed_chunks(before: Sequence[Chunk], after: Sequence[Chunk]) -> list[Chun
 
 
 def apply_changes(chunks: Sequence[Chunk], changes: Sequence[Chunk]) -> list[Chunk]:
-    """A list of chunks with a file of changes applied to it."""
-    starts, ends = [chunk.first_id for chunk in changes], [chunk.last_id for chunk in changes]
-    # A chunk stays if no change meets its range.
-    kept = [chunk for chunk in chunks if bisect_left(ends, chunk.first_id) >= bisect_right(starts, chunk.last_id)]
-    return sorted([*kept, *(chunk for chunk in changes if chunk.rows)], key=lambda chunk: chunk.first_id)
+    """A list of chunks with a file of changes applied to it; both are in order."""
+    starts, ends = [chunk.first_id for chunk in chunks], [chunk.last_id for chunk in chunks]
+    found: list[Chunk] = []
+    place = 0
+    for change in changes:
+        # Chunks stay up to the first whose range the change meets, and from the one after the last on.
+        first, last = bisect_left(ends, change.first_id), bisect_right(starts, change.last_id)
+        found += chunks[place:first]
+        place = max(place, last)
+        if change.rows:
+            found.append(change)
+    return [*found, *chunks[place:]]
 
 
 def _cover(table: pa.Table) -> BBox | None:
