@@ -267,7 +267,8 @@ class Dataset:
         InvalidInput
             If the name cannot be a pointer, or the version's checks failed.
         Conflict
-            If a tag has that name, or other writers keep moving the pointer.
+            If a tag has that name, or other writers keep moving the pointer. With the kind ``named-meanwhile`` if the
+            version expired in the same moment; the pointer is moved all the same.
         """
         check_pointer_name(name)
         version = self.version(target)
@@ -297,6 +298,7 @@ class Dataset:
                 nonce=secrets.token_hex(8),
             )
             if log.append(number, entry.encode()):
+                self._check_alive(name, target)
                 return entry
         raise Conflict(f"{self.id}: other writers keep moving {name!r}.", hint="Look at it again: stacpin log.")
 
@@ -349,7 +351,8 @@ class Dataset:
         Immutable
             If another version has the tag.
         Conflict
-            If a pointer has that name.
+            If a pointer has that name. With the kind ``named-meanwhile`` if the version expired in the same moment; it
+            has the tag all the same.
         """
         check_tag_name(name)
         version = self.version(target)
@@ -372,7 +375,21 @@ class Dataset:
                     f"The tag {name!r} of {self.id} is {taken}; tags never move.", hint="Use a new name for this one."
                 )
             return there
+        self._check_alive(name, target)
         return record
+
+    def _check_alive(self, name: str, target: int) -> None:
+        """Tell that a version was retired between the look at it and the record that names it.
+
+        Who retires it reads all names again afterwards; so one of the two is told, whoever was first.
+        """
+        if self.expiry(target) is not None:
+            raise Conflict(
+                f"{self.id}: {name!r} means v{target} now, which expired in the same moment.",
+                hint="A tag says so for ever: use another. Move a pointer to a version that lives: stacpin promote, or "
+                "stacpin rollback where it is latest.",
+                kind="named-meanwhile",
+            )
 
     def _tag_path(self, name: str) -> str:
         return f"{self.folder}/tags/{name}.json"

@@ -5,9 +5,9 @@ Nothing is deleted here: garbage collection takes what only retired versions nee
 What ``latest``, a pointer or a tag means is never retired: names are read just before the first record is written. A
 name that is given to a version in that instant cannot be prevented (the record and the name are two files, and a
 retirement is final), so names are read again afterwards: if there is one, :func:`expire` raises a Conflict that says
-what means a retired version now. (``tag``, ``promote`` and ``rollback`` refuse a version that is retired already, so
-one of the two always sees the other.) Such a pin says that its version expired, and never gives other data; garbage
-collection keeps the bytes of a version for as long as a name means it.
+what means a retired version now. ``tag``, ``promote`` and ``rollback`` refuse a version that is retired already, and
+look again after their own write too: so one of the two always sees the other. Such a pin says that its version expired,
+and never gives other data; garbage collection keeps the bytes of a version for as long as a name means it.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from versioning.commit import CommitResult, commit
 from versioning.dataset import Dataset
 from versioning.errors import (
     Conflict,
+    Expired,
     Forbidden,
     Immutable,
     Integrity,
@@ -121,7 +122,17 @@ class StoreMachine(RuleBasedStateMachine):
             self.absorb()
 
     def absorb(self) -> set[str]:
-        return set().union(*(model.absorb(self.fresh(name), self.known[name]) for name, model in self.models.items()))
+        news = set().union(*(model.absorb(self.fresh(name), self.known[name]) for name, model in self.models.items()))
+        for name, model in self.models.items():
+            targets = self.targets(name)
+            if model.latest() in model.expired and targets:
+                # Commits are refused until somebody moves latest: the way out.
+                move = Move(self.next_id("way out"), "latest", targets[-1])
+                self.known[name][move.id] = move
+                self.fresh(name).move("latest", move.target, why=move.id, author=AUTHOR)
+                model.absorb(self.fresh(name), self.known[name])
+                TALLY["latest moved away from what expired"] += 1
+        return news
 
     def check_everything(self) -> None:
         for name, model in self.models.items():
@@ -346,6 +357,11 @@ class StoreMachine(RuleBasedStateMachine):
             return
         if not model.versions[move.target - 1].advance:
             assert isinstance(error, InvalidInput), error
+        elif move.target in model.expired:
+            assert isinstance(error, Conflict | Expired), error
+            TALLY["told of an expiry in the same moment"] += 1
+            assert (move.id in news) == (error.kind == "named-meanwhile")
+            return
         else:
             assert error is None, error
         assert (move.id in news) == (error is None)
@@ -369,6 +385,11 @@ class StoreMachine(RuleBasedStateMachine):
             return
         if there is not None and there[0] != tagging.target:
             assert isinstance(error, Immutable), error
+        elif there is None and tagging.target in model.expired:
+            assert isinstance(error, Conflict | Expired), error
+            TALLY["told of an expiry in the same moment"] += 1
+            assert (tagging.id in news) == (error.kind == "named-meanwhile")
+            return
         else:
             assert error is None, error
         assert (tagging.id in news) == (error is None and there is None)

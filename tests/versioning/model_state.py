@@ -173,6 +173,7 @@ class History:
         Returns the ids of the operations that have landed. ``known`` are all operations ever tried on this dataset.
         """
         news: set[str] = set()
+        named = self.named()
         before = len(self.moves.get("latest", []))
         self._absorb_moves(dataset, known, news)
         for number in range(len(self.versions) + 1, dataset.head() + 1):
@@ -203,7 +204,8 @@ class History:
             if expiry is not None:
                 wanted = known[expiry.why]
                 assert isinstance(wanted, Expiry)
-                assert number in wanted.numbers - self.named(), f"v{number} expired although it is needed"
+                # A name that was given in the same moment cannot be prevented; whoever gave it is told.
+                assert number in wanted.numbers - (named & self.named()), f"v{number} expired although it is needed"
                 self.expired.add(number)
                 news.add(expiry.why)
         return news

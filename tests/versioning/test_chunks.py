@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import random
 from itertools import pairwise
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from version_helpers import SMALL_CHUNKS, SMALL_PAGES, item_of, memory_catalog, save, small_chunks, values_of
+from version_helpers import SMALL_CHUNKS, SMALL_PAGES, asset_of, item_of, memory_catalog, save, small_chunks, values_of
 
 from versioning import chunking, snapshots
 from versioning.chunking import CHUNKS, PAGES, Cut, chunk_hash, cut_rows, page_ends, page_hash
 from versioning.commit import commit
-from versioning.manifests import FileRef, encode_rows
+from versioning.manifests import FileRef, encode_rows, light_of
 from versioning.rewrite import rewrite
 from versioning.row_tables import table_of
 from versioning.rows import make_row
-from versioning.snapshots import Chunk, decode_snapshot, describe, encode_snapshots, roots_of
+from versioning.snapshots import Chunk, decode_snapshot, describe, describe_replaced, encode_snapshots, roots_of
 
 IDS = [f"a{number:06d}" for number in range(20_000)]
 names = st.sets(st.integers(0, 400), max_size=120).map(lambda numbers: {f"i{number:03d}" for number in numbers})
@@ -34,6 +35,31 @@ def chunks_of(ids: list[str]) -> list[tuple[str, ...]]:
 def bare(chunks):
     """Chunks without their files, which are free to differ."""
     return [chunk._replace(files=()) for chunk in chunks]
+
+
+@given(st.data())
+def test_a_chunk_with_rows_replaced_is_described_as_if_it_were_made(data: st.DataObject):
+    """Whatever the rows have: boxes or none, other times, more assets or larger ones."""
+
+    def row(name: str):
+        number = data.draw(st.integers(0, 3))
+        where: dict[str, Any] = {"geometry": None, "bbox": None} if data.draw(st.booleans()) else {}
+        assets = {
+            f"k{key}": asset_of(b"x" * data.draw(st.integers(0, 2))) for key in range(data.draw(st.integers(0, 2)))
+        }
+        item = item_of(name, number, **where, assets=assets)
+        item["properties"]["datetime"] = f"202{data.draw(st.integers(0, 1))}-01-01T00:00:00Z"
+        return make_row({key: value for key, value in item.items() if value is not None or key == "geometry"})
+
+    names = [f"i{number:02d}" for number in range(data.draw(st.integers(1, 12)))]
+    places = sorted(data.draw(st.sets(st.sampled_from(range(len(names))), min_size=1)))
+    before, new = [row(name) for name in names], [row(names[place]) for place in places]
+    after = list(before)
+    for place, each in zip(places, new, strict=True):
+        after[place] = each
+    chunk = describe(table_of(before), (FileRef(bytes(32), 1),))
+    found = describe_replaced(chunk, light_of(table_of(before)), places, light_of(table_of(new)))
+    assert found == describe(table_of(after), chunk.files)
 
 
 def test_the_constants_are_frozen():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -124,6 +125,30 @@ def test_what_makes_no_sense_is_refused(catalog, criteria, kind):
 def test_a_dataset_without_versions(catalog):
     with pytest.raises(NotFound):
         expire(catalog.dataset("none"), keep_last=1, **WHO)
+
+
+@pytest.mark.parametrize("what", ["tag", "candidate", "latest"])
+def test_who_names_what_expires_in_the_same_moment_is_told(catalog, what):
+    """The version is retired just before the record that names it, after the look whether it lives."""
+    history(catalog)
+
+    class Late(Wrapped):
+        raced = False
+
+        def put_record(self, path: str, data: bytes) -> bool:
+            if ("/tags/" in path or "/pointers/" in path) and not self.raced:
+                self.raced = True
+                report = expire(opened(self.inner).dataset("land"), versions=[2], apply=True, **WHO)
+                assert [record.number for record in report.expired] == [2]
+            return self.inner.put_record(path, data)
+
+    racing = opened(Late(catalog.store)).dataset("land")
+    name = partial(racing.tag, "v1.0.0") if what == "tag" else partial(racing.move, what, why="w")
+    with pytest.raises(Conflict, match="means v2 now, which expired in the same moment") as error:
+        name(target=2, author=AUTHOR)
+    assert error.value.kind == "named-meanwhile"
+    with pytest.raises(Expired, match="land@v2 expired"):
+        catalog.resolve(f"land@{'v1.0.0' if what == 'tag' else what}")
 
 
 @pytest.mark.parametrize("what", ["stable", "tag", "latest"])

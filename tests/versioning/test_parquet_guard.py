@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -89,6 +90,41 @@ def test_what_writers_make(options: dict[str, Any]):
     check_parquet(ours, where="m")
     check_parquet(encode_snapshots([describe(table, ())])[0], where="s")
     assert measure_parquet(ours).decoded < 4 * table.nbytes
+
+
+@pytest.mark.parametrize("statistics", [True, False, ["id"]])
+@pytest.mark.parametrize(
+    "options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}, {"compression": "none"}]
+)
+@pytest.mark.parametrize("checksums", [True, False])
+def test_plain_headers_are_read_as_field_by_field(
+    monkeypatch: pytest.MonkeyPatch, statistics: Any, options: dict[str, Any], checksums: bool
+):
+    texts = [None, "", "a", "ä" * 63, "b" * 127, "c" * 128, "d" * 20_000]
+    columns = {
+        "id": pa.array(texts * 40),
+        "n": pa.array([None, *range(-3, 3)] * 40),
+        "x": pa.array([float(number) for number in range(280)]),
+        "list": pa.array([[1, None], [], None, [2**40]] * 70),
+        "digest": pa.array([b"\1" * 32] * 280, pa.binary(32)),
+        "yes": pa.array([True, None] * 140),
+    }
+    options = options | {"write_statistics": statistics, "write_page_checksum": checksums}
+    for more in ({}, {"data_page_size": 300, "row_group_size": 90}):
+        data = written(pa.table(columns), **options, **more)
+        fast = measure_parquet(data)
+        with monkeypatch.context() as patch:
+            patch.setattr("versioning.parquet_guard._PLAIN_PAGE", re.compile(b"(?!)"))
+            assert measure_parquet(data) == fast
+
+
+def test_only_columns_that_are_read_are_measured():
+    kind = pa.DictionaryArray.from_arrays(pa.array([0] * 200_000, pa.int32()), pa.array(["x" * 100_000]))
+    data = written(pa.table({"id": ["a"] * 200_000, "item": kind}))
+    check_parquet(data, where="m", columns={"id"})
+    for columns in ({"id", "item"}, None):
+        with pytest.raises(Integrity, match="is refused"):
+            check_parquet(data, where="m", columns=columns)
 
 
 def test_many_different_values_in_dictionaries_are_counted_by_their_values():
