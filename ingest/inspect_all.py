@@ -169,12 +169,7 @@ def _pool(processes: Processes, *, many: bool) -> Iterator[Executor]:
 def _inspect(jobs: Sequence[_Job], path: Path, cache: DigestCache | None) -> list[_Result]:
     """Inspect some files, in a thread with the caller's cache, or in a process that opens it for itself."""
     own = cache or _cache_at(path)
-    if not any(job.way.kind == "raster" for job in jobs):
-        return [_inspected(job, own) for job in jobs]
-    from catalog.rasters import raster_environment
-
-    with raster_environment():
-        return [_inspected(job, own) for job in jobs]
+    return [_inspected(job, own) for job in jobs]
 
 
 _caches: dict[Path, DigestCache] = {}

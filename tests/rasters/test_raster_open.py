@@ -248,6 +248,24 @@ def test_large_vrt_is_not_parsed(folder, monkeypatch):
     assert "bytes" in refused(path)
 
 
+def test_options_of_others_do_not_hold(make):
+    """Those of a caller, who may have opened the environment for files of his own."""
+    masked = make(name="masked.tif")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(masked, "r+") as dataset:
+        dataset.write_mask(np.arange(dataset.width * dataset.height).reshape(dataset.height, -1) % 3 > 0)
+    assert masked.with_name("masked.tif.msk").is_file()
+    alone = raster_digest(masked)
+    theirs = {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_VRT_ENABLE_PYTHON": "YES",
+        "GDAL_PAM_ENABLED": "YES",
+    }
+    with rasterio.Env(**theirs):
+        assert raster_digest(masked) == alone
+        with open_raster(masked):
+            assert rasterio.env.getenv().items() >= GDAL_OPTIONS.items()
+
+
 def test_gdal_has_no_network(make):
     with open_raster(make()):
         options = rasterio.env.getenv()

@@ -65,6 +65,27 @@ def test_rotated_rasters_are_no_boxes(make_raster):
     assert shape.equals(corners)
 
 
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:32618", Affine(30, 0, 300000, 0, -30, 4500000)),
+        ("EPSG:32618", Affine(10000, 0, 300000, 0, -10000, 7000000)),  # bent
+        ("EPSG:32660", Affine(500, 100, 800000, 100, -500, 100000)),  # rotated, near the antimeridian
+        ("EPSG:32601", Affine(5000, 0, 100000, 0, -5000, 5000000)),  # across it
+        ("EPSG:3413", Affine(10, 0, -50000, 0, -10, 60000)),  # near the pole
+        ("EPSG:3413", Affine(10000, 0, -100000, 0, -10000, 100000)),  # around it
+        ("EPSG:4326", Affine(0.1, 0, 10, 0, -0.1, 20)),
+        ("EPSG:4326", Affine(18, 0, -180, 0, -9, 90)),  # everything
+        ("EPSG:3857", Affine(100, 0, 0, 0, -100, 0)),
+    ],
+)
+def test_the_short_way_gives_what_the_long_way_gives(make_raster, monkeypatch, crs, transform):
+    path = make_raster(crs, 0, 0, 0, 0, transform=transform)
+    found = footprint(path)
+    monkeypatch.setattr("catalog.footprints._is_plain", lambda lon, lat: False)
+    assert footprint(path).wkb == found.wkb
+
+
 def test_south_up_rasters_obey_the_right_hand_rule(make_raster):
     shape = footprint(make_raster("EPSG:4326", 0, 0, 0, 0, transform=Affine(0.1, 0, 10, 0, 0.1, 18)))
     assert check_geojson(shape) == to_geojson(footprint(make_raster("EPSG:4326", 10, 20, 0.1, 0.1, name="b.tif")))
