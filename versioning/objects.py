@@ -160,12 +160,12 @@ class ManifestFiles:
         return False
 
     def tail(self, ref: FileRef, start: int) -> bytes:
-        """The file's bytes from ``start`` on; only their number is proven.
+        """The file's bytes from ``start`` on; only their number is proven, but for a ``start`` of 0: then all is.
 
         Raises
         ------
         Integrity
-            If the file is missing or truncated.
+            If the file is missing or truncated, or altered where all of it is read.
         """
         path = self._sane(ref)
         try:
@@ -180,6 +180,8 @@ class ManifestFiles:
             raise
         if len(data) != ref.size - start:
             raise _wrong_size(path, start + len(data), ref.size)
+        if start == 0:
+            _prove(path, data, ref)
         return data
 
     def _sane(self, ref: FileRef) -> str:
@@ -212,13 +214,17 @@ class ManifestFiles:
             raise Integrity(f"{path} is missing.", hint="Restore it from a mirror.", kind="missing") from error
         if len(data) != ref.size:
             raise _wrong_size(path, len(data), ref.size)
-        if sha256(data) != ref.sha256:
-            raise Integrity(
-                f"{path} is altered: its bytes do not hash to its name.",
-                hint="Restore it from a mirror.",
-                kind="altered",
-            )
+        _prove(path, data, ref)
         return data
+
+
+def _prove(path: str, data: bytes, ref: FileRef) -> None:
+    if sha256(data) != ref.sha256:
+        raise Integrity(
+            f"{path} is altered: its bytes do not hash to its name.",
+            hint="Restore it from a mirror.",
+            kind="altered",
+        )
 
 
 def hash_file(path: Path) -> bytes:
