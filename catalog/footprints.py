@@ -181,9 +181,9 @@ def _place(raster: Raster, way: str | None, columns: np.ndarray, rows: np.ndarra
 
 def _definition(raster: Raster) -> str | None:
     """What pyproj makes the CRS of."""
-    if raster.crs is None or isinstance(raster.identity, str):
-        return raster.identity if isinstance(raster.identity, str) else None
-    return raster.crs.to_wkt(version="WKT2_2019")
+    if raster.crs is None:
+        return None
+    return raster.identity if isinstance(raster.identity, str) else raster.crs.to_wkt(version="WKT2_2019")
 
 
 @lru_cache(maxsize=64)

@@ -135,27 +135,23 @@ class Disk:
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - thousands of files: no Path
             descriptor = os.open(temporary, flags, 0o666)
+        moved = False
         try:
-            try:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
                 left = memoryview(data)
                 while left:
-                    left = left[os.write(descriptor, left) :]
+                    left = left[file.write(left) :]
                 _start_writing(descriptor)
-            finally:
-                os.close(descriptor)
             # One call where a link and the removal of the first name are two.
-            if _rename(temporary, path):
-                return True
-            os.link(temporary, path)
+            moved = _rename(temporary, path)
+            if not moved:
+                os.link(temporary, path)
         except FileExistsError:
-            written = False
-        except BaseException:
-            os.unlink(temporary)  # noqa: PTH108
-            raise
-        else:
-            written = True
-        os.unlink(temporary)  # noqa: PTH108
-        return written
+            return False
+        finally:
+            if not moved:
+                os.unlink(temporary)  # noqa: PTH108
+        return True
 
     def create(self, path: Path, data: bytes) -> bool:
         """Write ``data`` to ``path`` unless it exists; True if it was written, and then it is on disk.

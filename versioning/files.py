@@ -125,8 +125,7 @@ class Files:
         Integrity
             If a file is missing or damaged, or the rows do not give the leaves that the chunk names.
         """
-        key = (names, chunk.digest, chunk.content_digest, chunk.first_id, chunk.last_id, chunk.files)
-        return self._remembered(self._light, key, partial(self._merged_light, chunk, names, pin))
+        return self._remembered(self._light, (names, chunk), partial(self._merged_light, chunk, names, pin))
 
     def _merged_light(self, chunk: Chunk, names: tuple[str, ...], pin: str) -> Light:
         tables = together(

@@ -23,7 +23,7 @@ from obstore import exceptions as backend
 from obstore.store import LocalStore, MemoryStore
 
 from versioning.capabilities import PROBE, honours_put_if_absent, no_put_if_absent
-from versioning.durable import Disk, has_syncfs
+from versioning.durable import Disk
 from versioning.errors import Integrity, NotFound
 from versioning.links import refuse_links
 from versioning.store_errors import denied_without_reason, translate
@@ -229,11 +229,7 @@ class ObstoreStore:
                 self._disk.begin()
 
     def _settle(self, path: str) -> None:
-        if self._disk is None or self._local_root is None:
-            return
-        if has_syncfs():
-            self._disk.touched()
-        else:
+        if self._disk is not None and self._local_root is not None:
             with suppress(FileNotFoundError):
                 self._disk.settle(self._local_root / path)
 

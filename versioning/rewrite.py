@@ -23,6 +23,7 @@ from versioning import chunking
 from versioning.arrays import Texts, integers
 from versioning.deltas import Layered, write_deltas
 from versioning.errors import Integrity
+from versioning.files import Light
 from versioning.manifests import encode_rows, light_of, merge_tables, overlay, places_of
 from versioning.objects import ManifestFiles
 from versioning.row_tables import delta_of
@@ -179,10 +180,10 @@ class _Cutter:
     def _replaced(self, segment: _Segment) -> Layered | None:
         """The segment's chunk if its changes only replace few of its rows: with the same ids it ends where it ended."""
         old, first, last = segment.chunk, segment.first, segment.last
-        if old is None or self._parent is None or len(old.files) >= _MOST_FILES:
+        if old is None or self._parent is None:
             return None
         light = self._parent.layered(old)
-        if 2 * (light.over + last - first) > old.rows:
+        if not _are_few(light, last - first, old, old.rows):
             return None
         changed = self._changes.light(first, last)
         places = places_of(light.rows, self._changes.ids[first:last])
@@ -232,7 +233,7 @@ class _Cutter:
     def _on_top(self, chunk: Chunk, parts: Sequence[_Part]) -> Layered | None:
         """The chunk as its parent's files with a delta file over them, if that is less and safe."""
         old = parts[0].segment.chunk
-        if len(parts) > 1 or old is None or self._parent is None or len(old.files) >= _MOST_FILES:
+        if len(parts) > 1 or old is None or self._parent is None:
             return None
         segment = parts[0].segment
         ids = self._changes.ids
@@ -242,7 +243,7 @@ class _Cutter:
         while last > first and ids[last - 1] > chunk.last_id:
             last -= 1
         light = self._parent.layered(old)
-        if 2 * (light.over + last - first) > chunk.rows:
+        if not _are_few(light, last - first, old, chunk.rows):
             return None
         if light.wider and (chunk.first_id < old.first_id or chunk.last_id > old.last_id):
             # What lies beyond the old range would come back to life.
@@ -265,6 +266,11 @@ class _Cutter:
                 kind="altered",
             )
         return chunk._replace(files=(self._files.put(encode_rows(table)),))
+
+
+def _are_few(light: Light, changes: int, old: Chunk, rows: int) -> bool:
+    """Whether changes of a chunk are few enough to lie over its files, beside those that lie there already."""
+    return len(old.files) < _MOST_FILES and 2 * (light.over + changes) <= rows
 
 
 def _kind(counts: np.ndarray) -> np.ndarray:

@@ -317,18 +317,18 @@ def micros_text(micros: int) -> str:
 
 
 def _micros(text: object, where: str, *, up: bool) -> int:
+    if not isinstance(text, str):
+        raise InvalidInput(f"{where} has the time {text!r}.", hint=_TIME_HINT)
     try:
         # Items of one day or scene have few times; a text that is refused is not remembered.
         return _micros_of(text, up)
     except InvalidInput as error:
         raise InvalidInput(f"{where} {error.message}", hint=error.hint) from error.__cause__
-    except TypeError:  # a list or an object
-        raise InvalidInput(f"{where} has the time {text!r}.", hint=_TIME_HINT) from None
 
 
 @lru_cache(4096)
-def _micros_of(text: object, up: bool) -> int:  # noqa: FBT001 - positional, for the cache
-    match = _TIME.fullmatch(text) if isinstance(text, str) else None
+def _micros_of(text: str, up: bool) -> int:  # noqa: FBT001 - positional, for the cache
+    match = _TIME.fullmatch(text)
     if match is None:
         raise InvalidInput(f"has the time {text!r}.", hint=_TIME_HINT)
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])

@@ -8,6 +8,7 @@ import shapely
 from rasterio.transform import Affine
 from rasterio.warp import transform
 
+from catalog import footprints
 from catalog.footprints import bbox_of, from_geojson, join_footprints, raster_footprint, rounded, to_geojson
 from catalog.rasters import open_raster
 from versioning.errors import InvalidInput
@@ -66,23 +67,27 @@ def test_rotated_rasters_are_no_boxes(make_raster):
 
 
 @pytest.mark.parametrize(
-    ("crs", "transform"),
+    ("crs", "transform", "plain"),
     [
-        ("EPSG:32618", Affine(30, 0, 300000, 0, -30, 4500000)),
-        ("EPSG:32618", Affine(10000, 0, 300000, 0, -10000, 7000000)),  # bent
-        ("EPSG:32660", Affine(500, 100, 800000, 100, -500, 100000)),  # rotated, near the antimeridian
-        ("EPSG:32601", Affine(5000, 0, 100000, 0, -5000, 5000000)),  # across it
-        ("EPSG:3413", Affine(10, 0, -50000, 0, -10, 60000)),  # near the pole
-        ("EPSG:3413", Affine(10000, 0, -100000, 0, -10000, 100000)),  # around it
-        ("EPSG:4326", Affine(0.1, 0, 10, 0, -0.1, 20)),
-        ("EPSG:4326", Affine(18, 0, -180, 0, -9, 90)),  # everything
-        ("EPSG:3857", Affine(100, 0, 0, 0, -100, 0)),
+        ("EPSG:32618", Affine(30, 0, 300000, 0, -30, 4500000), True),
+        ("EPSG:32618", Affine(10000, 0, 300000, 0, -10000, 7000000), False),  # bent
+        ("EPSG:32660", Affine(50, 10, 800000, 10, -50, 100000), True),  # rotated, near the antimeridian
+        ("EPSG:32601", Affine(5000, 0, 100000, 0, -5000, 5000000), False),  # across it
+        ("EPSG:3413", Affine(10, 0, -50000, 0, -10, 60000), True),  # near the pole
+        ("EPSG:3413", Affine(10000, 0, -100000, 0, -10000, 100000), False),  # around it
+        ("EPSG:4326", Affine(0.1, 0, 10, 0, -0.1, 20), True),
+        ("EPSG:4326", Affine(18, 0, -180, 0, -9, 90), False),  # everything
+        ("EPSG:3857", Affine(100, 0, 0, 0, -100, 0), True),
     ],
 )
-def test_the_short_way_gives_what_the_long_way_gives(make_raster, monkeypatch, crs, transform):
+def test_the_short_way_gives_what_the_long_way_gives(make_raster, monkeypatch, crs, transform, plain):
     path = make_raster(crs, 0, 0, 0, 0, transform=transform)
+    asked = []
+    real = footprints._is_plain
+    monkeypatch.setattr(footprints, "_is_plain", lambda *ring: (asked.append(real(*ring)), asked[-1])[1])
     found = footprint(path)
-    monkeypatch.setattr("catalog.footprints._is_plain", lambda lon, lat: False)
+    assert asked == [plain]
+    monkeypatch.setattr(footprints, "_is_plain", lambda lon, lat: False)
     assert footprint(path).wkb == found.wkb
 
 

@@ -7,6 +7,7 @@ import errno
 import os
 import pickle
 import re
+import resource
 import shutil
 import stat
 import subprocess
@@ -347,15 +348,16 @@ def test_one_of_many_writes_an_object(tmp_path: Path):
     assert names(tmp_path / "objects") == ["1"]
 
 
-def test_an_object_that_does_not_fit_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def write(*_: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+def test_an_object_that_does_not_fit_leaves_nothing(tmp_path: Path):
     store = open_store(str(tmp_path))
-    monkeypatch.setattr(os, "write", write)
-    with pytest.raises(StacpinError, match="objects/1"):
-        store.put_new("objects/1", b"x")
-    monkeypatch.undo()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(StacpinError, match="objects/1 was not written: there is no room") as error:
+            store.put_new("objects/1", b"x" * 101)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.kind == "disk-full"
     assert names(tmp_path / "objects") == []
 
 
