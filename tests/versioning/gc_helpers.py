@@ -11,11 +11,13 @@ from version_helpers import AUTHOR, Clock, Wrapped, asset_of, item_of
 from versioning.catalog import Catalog
 from versioning.commit import CommitResult, commit
 from versioning.dataset import Dataset
+from versioning.digests import sha256
 from versioning.errors import StorageUnavailable
 from versioning.expire import expire
 from versioning.gc import collect
 from versioning.gc_report import GcReport
 from versioning.reachability import classify
+from versioning.rows import object_path
 from versioning.store import Entry, Store
 from versioning.verify import verify_version
 
@@ -173,3 +175,16 @@ def check_all(store: Store) -> int:
                 assert report.ok, [(problem.path, problem.kind) for problem in report.problems]
                 count += 1
     return count
+
+
+def object_of(data: bytes) -> str:
+    return object_path(sha256(data), ".tif")
+
+
+def with_garbage(catalog: Catalog) -> Catalog:
+    """v1 has one and two, v2 two and three; v1 is retired."""
+    dataset = catalog.dataset("land")
+    put(dataset, catalog, {"a": b"one", "b": b"two"})
+    put(dataset, catalog, {"a": b"three"})
+    retire(catalog, "land", 1)
+    return catalog

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from gc_helpers import NOW, Called, check_all, gc, opened, paths_of, put, retire, unneeded
+from gc_helpers import NOW, Called, check_all, gc, object_of, opened, paths_of, put, retire, unneeded, with_garbage
 from version_helpers import AUTHOR, Clock, Editable, local_store, memory_catalog, small_chunks
 
 from versioning.canonical import canonical
@@ -17,26 +17,12 @@ from versioning.digests import sha256
 from versioning.errors import Conflict, Integrity, InvalidInput, StorageUnavailable
 from versioning.expire import expire
 from versioning.gc import collect
-from versioning.gc_log import append_record, load_list, publish_list, read_log
+from versioning.gc_log import append_record, publish_list, read_log
 from versioning.reachability import classify, marked
 from versioning.records import CondemnedRecord, SweepRecord
-from versioning.rows import object_path
 from versioning.store import Entry, Store
 
 HOUR = timedelta(hours=1)
-
-
-def object_of(data: bytes) -> str:
-    return object_path(sha256(data), ".tif")
-
-
-def with_garbage(catalog: Catalog) -> Catalog:
-    """v1 has one and two, v2 two and three; v1 is retired."""
-    dataset = catalog.dataset("land")
-    put(dataset, catalog, {"a": b"one", "b": b"two"})
-    put(dataset, catalog, {"a": b"three"})
-    retire(catalog, "land", 1)
-    return catalog
 
 
 def test_a_dry_run_writes_nothing_and_says_what_would_happen(any_catalog):
@@ -296,103 +282,6 @@ def test_two_at_once(catalog):
     assert {entry.path for entry in store.list("")} == before
     assert gc(store, ahead=timedelta(minutes=61)).deleted.files == count
     assert not list(read_log(store, strict=True).open())
-
-
-def test_what_was_written_again_is_spared(catalog):
-    store = with_garbage(catalog).store
-    count = gc(store).condemned.files
-    one = object_of(b"one")
-    spare(store, [one, object_of(b"never stored"), "https://example.org/a.tif"])
-    report = gc(store)
-    assert (report.deleted.files, report.spared) == (count - 1, 1)
-    assert one in paths_of(store)
-    # It was condemned again, with its new time.
-    assert [entry.path for each in read_log(store, strict=True).open() for entry in load_list(store, each.record)] == [
-        one
-    ]
-    assert gc(store).deleted.files == 1
-
-
-def test_spare_costs_one_request_where_nothing_was_ever_condemned(catalog):
-    calls: list[str] = []
-    spare(Called(catalog.store, calls.append), [object_of(b"%d" % n) for n in range(1000)])
-    assert calls == ["list"]
-
-
-@pytest.mark.parametrize("lost", [{1}, {1, 2}, {1, 2, 3}])
-def test_commits_spare_what_is_condemned_whichever_records_were_taken_away(catalog, lost):
-    """As the hints of gc say where one is damaged: gc goes on after the highest that is left."""
-    store = with_garbage(catalog).store
-    one = object_of(b"one")
-    gc(store)
-    gc(store)
-    store.delete([f"gc/{number:08d}.json" for number in lost])
-    catalog.objects.put_bytes(b"one", ".tif")
-    assert gc(store).condemned.files == 1
-    spare(store, [one])
-    assert gc(store).deleted.files == 0
-    assert one in paths_of(store)
-
-
-def test_a_number_that_is_used_again_is_another_record(catalog):
-    store = with_garbage(catalog).store
-    gc(store)
-    (before,) = read_log(store, strict=True).lists
-    store.delete(["gc/00000001.json"])
-    again = catalog.objects.put_bytes(b"an orphan")
-    gc(store)
-    spare(store, [again.href])
-    assert gc(store).spared == 1
-    (after,) = (each for each in read_log(store, strict=True).lists if each.record.number == 1)
-    assert after.record != before.record
-
-
-def test_spare_names_what_is_gone_and_what_is_altered(catalog):
-    store = with_garbage(catalog).store
-    one = object_of(b"one")
-    gc(store)
-    damaged = Editable(store)
-    damaged.changed[one] = b"eno"
-    with pytest.raises(Integrity, match=one) as error:
-        spare(damaged, [one])
-    assert error.value.kind == "altered"
-    gc(store)
-    with pytest.raises(Integrity, match=one) as error:
-        spare(store, [one])
-    assert error.value.kind == "missing"
-
-
-def test_large_objects_are_written_again_in_parts(tmp_path):
-    catalog = Catalog.create(local_store(tmp_path / "catalog"), clock=Clock())
-    data = os.urandom(1 << 20) * 17
-    ref = catalog.objects.put_bytes(data)
-    gc(catalog.store)
-    before = next(entry for entry in catalog.store.list("objects"))
-    calls: list[str] = []
-    spare(Called(catalog.store, calls.append), [ref.href])
-    assert "put_stream" in calls
-    after = next(entry for entry in catalog.store.list("objects"))
-    assert after.modified > before.modified
-    assert catalog.store.get(ref.href) == data
-    assert gc(catalog.store).deleted.files == 0
-
-
-def test_a_dead_sweep_is_waited_for_so_long_and_no_longer(catalog):
-    store = with_garbage(catalog).store
-    gc(store)
-    one = object_of(b"one")
-    sweep = SweepRecord(number=2, of=1, time="2026-01-01T00:00:00.000000Z", nonce="n")
-    store.put_record("gc/00000002.json", sweep.encode())
-    slept: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if len(slept) == 3:
-            store.delete([one])  # the sweep had looked before
-
-    spare(store, [one], wait=10, sleep=sleep)
-    assert sum(slept) == 10
-    assert store.get(one) == b"one"
 
 
 def test_lists_swept_long_ago_are_not_read(catalog):
