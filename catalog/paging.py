@@ -15,7 +15,7 @@ import orjson
 from catalog.query import Query, SortField
 from catalog.scan import Found
 from versioning.errors import InvalidInput
-from versioning.manifests import places_of
+from versioning.overlays import places_of
 from versioning.snapshots import Chunk
 from versioning.version import Version
 

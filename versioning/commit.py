@@ -16,7 +16,7 @@ from versioning.diff import diff_versions
 from versioning.digests import digest_text, version_digest
 from versioning.errors import Conflict, InvalidInput, NotFound
 from versioning.events import Listener, Progress, silent
-from versioning.manifests import places_of
+from versioning.overlays import places_of
 from versioning.records import SnapshotFile, Statistics, VersionRecord, parse_time, record_digest, time_text
 from versioning.rewrite import rewrite
 from versioning.rows import Row, make_row, make_rows, micros_text

@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from versioning.arrays import bools, integers
-from versioning.manifests import DELTA_SCHEMA, FileRef, encode_delta, within
+from versioning.manifests import DELTA_SCHEMA, FileRef, encode_delta
 from versioning.objects import ManifestFiles
+from versioning.overlays import within
 from versioning.snapshots import Chunk
 from versioning.version import Version
 

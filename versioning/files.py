@@ -21,10 +21,9 @@ from versioning.manifests import (
     decode_light,
     decode_rows,
     light_of,
-    merge_tables,
-    within,
 )
 from versioning.objects import ManifestFiles
+from versioning.overlays import merge_tables, within
 from versioning.parquet_guard import check_parquet
 from versioning.snapshots import Chunk, Layers, leaf_of
 from versioning.together import together

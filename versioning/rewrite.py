@@ -24,8 +24,9 @@ from versioning.arrays import Texts, integers
 from versioning.deltas import Layered, write_deltas
 from versioning.errors import Integrity
 from versioning.files import Light
-from versioning.manifests import encode_rows, light_of, merge_tables, overlay, places_of
+from versioning.manifests import encode_rows, light_of
 from versioning.objects import ManifestFiles
+from versioning.overlays import merge_tables, overlay, places_of
 from versioning.row_tables import delta_of
 from versioning.rows import Row
 from versioning.snapshots import Chunk, describe, describe_replaced

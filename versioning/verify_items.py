@@ -19,8 +19,9 @@ from versioning.dataset import Dataset
 from versioning.declared import declared_objects
 from versioning.errors import Integrity, InvalidInput
 from versioning.events import Listener, Progress
-from versioning.manifests import FileRef, decode_rows, merge_tables
+from versioning.manifests import FileRef, decode_rows
 from versioning.objects import ManifestFiles
+from versioning.overlays import merge_tables
 from versioning.parquet_guard import check_parquet
 from versioning.records import VersionRecord
 from versioning.row_tables import rows_of

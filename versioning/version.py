@@ -15,7 +15,8 @@ from versioning.digests import parse_digest, sha256, version_digest
 from versioning.errors import Integrity, NotFound
 from versioning.files import Files, Light, missing_rows
 from versioning.ids import collection_id
-from versioning.manifests import DIGESTS, FileRef, merge_tables, places_of
+from versioning.manifests import DIGESTS, FileRef
+from versioning.overlays import merge_tables, places_of
 from versioning.parquet_guard import check_parquet
 from versioning.records import VersionRecord
 from versioning.row_tables import flat_asset_refs, rows_of
