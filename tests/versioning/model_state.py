@@ -185,7 +185,9 @@ class History:
             parents = {self.latest(number - 1, count) or change.base for count in moves}
             onto = record.parent or 0
             assert onto in parents, f"v{number} was made on v{onto}, latest was {parents}: a lost update"
-            assert not self.conflicts(change, onto), f"v{number} overwrote {self.conflicts(change, onto)}"
+            # Whoever names no base means what is latest when the commit begins, a rival's first version perhaps.
+            overwritten = self.conflicts(change, onto) if change.base else set()
+            assert not overwritten, f"v{number} overwrote {overwritten}"
             assert record.advance == change.advance
             content = self.applied(change, onto)
             data = dataset.store.get(dataset.log.path(number))
