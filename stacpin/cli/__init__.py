@@ -23,7 +23,7 @@ from stacpin.cli import consume, health, history, maintain, prepare, refs, servi
 from stacpin.cli.context import SAID, CatalogOption, Globals, JsonOption, output
 from stacpin.cli.extras import missing_extra
 from stacpin.cli.output import Output, OutputClosed, StoppedAsMeant, give_up_stdout
-from stacpin.cli.plain_help import PlainCommand
+from stacpin.cli.plain import PlainCommand, PlainGroup
 from versioning.errors import InvalidInput, StacpinError, StorageUnavailable
 
 __all__ = ["app", "main"]
@@ -43,6 +43,7 @@ _SYSTEM = {
 
 app = typer.Typer(
     name="stacpin",
+    cls=PlainGroup,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
