@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from versioning.arrays import Texts, integers
+from versioning.arrays import Texts, integers, searched
 
 __all__ = ["merge_tables", "overlay", "places_of", "within"]
 
@@ -32,7 +32,7 @@ def places_of(table: pa.Table, wanted: Collection[str]) -> dict[str, int]:
 
     Not by Arrow's own search, which imports pandas for it.
     """
-    ids = Texts(table.column("id"))
+    ids = searched(table.column("id"), len(wanted))
     found: dict[str, int] = {}
     position = 0
     for item_id in sorted(wanted):
@@ -57,7 +57,7 @@ def merge_tables(tables: Sequence[pa.Table], first_id: str, last_id: str) -> pa.
         offset += len(ids)
     if not place:
         return base
-    order = overlay(Texts(base.column("id")), place)
+    order = overlay(searched(base.column("id"), len(place)), place)
     plain = [table.drop_columns(["deleted"]) if "deleted" in table.column_names else table for table in deltas]
     return pa.concat_tables([base, *plain]).take(integers(order))
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioning import chunking
-from versioning.arrays import Texts, integers
+from versioning.arrays import integers, searched
 from versioning.deltas import Layered, write_deltas
 from versioning.errors import Integrity
 from versioning.files import Light
@@ -209,7 +209,7 @@ class _Cutter:
         ids, gone = changed.column("id").to_pylist(), changed.column("deleted").to_pylist()
         count = old.num_rows
         place = {each: -1 if dead else count + index for index, (each, dead) in enumerate(zip(ids, gone, strict=True))}
-        order = overlay(Texts(old.column("id")), place)
+        order = overlay(searched(old.column("id"), len(place)), place)
         rows = pa.concat_tables([old, changed.drop_columns(["deleted"])]).take(integers(order)) if ids else old
         before, after = order + 1, np.arange(1, len(order) + 1)
         looser = (_kind(after) > _kind(before)) | (order >= count)
