@@ -37,12 +37,14 @@ class Layered:
     """A chunk of the next version: over which files of the parent's it lies, and which changes are still to be written.
 
     ``first`` to ``last`` are positions among the changes; ``under`` is empty for a chunk that has its own file already.
+    ``old`` is the parent's chunk that the changes make it of.
     """
 
     chunk: Chunk
     under: tuple[FileRef, ...]
     first: int
     last: int
+    old: Chunk | None = None
 
     @property
     def changed(self) -> bool:

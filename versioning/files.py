@@ -12,6 +12,7 @@ from typing import TypeVar
 import pyarrow as pa
 from cachetools import LRUCache
 
+from versioning.arrays import Texts
 from versioning.errors import Integrity
 from versioning.manifests import (
     DIGESTS,
@@ -61,12 +62,14 @@ class _Key:
 class Light:
     """The small columns of a chunk's rows; how many rows its delta files have in its range; what lies beyond.
 
-    ``wider`` says whether a file may have rows outside of the range, which come to life if the range grows.
+    ``wider`` says whether a file may have rows outside of the range, which come to life if the range grows; ``base`` is
+    the range of ids of the chunk's first file.
     """
 
     rows: pa.Table
     over: int
     wider: bool
+    base: tuple[str, str]
 
     @property
     def nbytes(self) -> int:
@@ -74,7 +77,19 @@ class Light:
         return self.rows.nbytes
 
 
-def _nbytes(thing: pa.Table | RowGroups | Light) -> int:
+@dataclass(frozen=True, slots=True)
+class _Succession:
+    """The small columns of a chunk before a commit, and of what the commit changed in it."""
+
+    before: Light
+    changes: pa.Table
+
+    @property
+    def nbytes(self) -> int:
+        return self.before.nbytes + self.changes.nbytes
+
+
+def _nbytes(thing: pa.Table | RowGroups | Light | _Succession) -> int:
     return thing.nbytes
 
 
@@ -85,7 +100,7 @@ class Files:
         self.manifests = manifests
         self.snapshots = snapshots
         self._tables: LRUCache[_Key, pa.Table] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
-        self._light: LRUCache[object, Light] = LRUCache(_LIGHT_REMEMBERED, getsizeof=_nbytes)
+        self._light: LRUCache[object, Light | _Succession] = LRUCache(_LIGHT_REMEMBERED, getsizeof=_nbytes)
         self._bases: LRUCache[object, pa.Table] = LRUCache(_BASES_REMEMBERED, getsizeof=_nbytes)
         self._deltas: LRUCache[bytes, RowGroups] = LRUCache(_REMEMBERED, getsizeof=_nbytes)
         self._lists: LRUCache[tuple[str, ...], Layers] = LRUCache(_LISTS)
@@ -126,23 +141,39 @@ class Files:
         """
         return self._remembered(self._light, (names, chunk), partial(self._merged_light, chunk, names, pin))
 
+    def succeed(self, old: Chunk, new: Chunk, changes: pa.Table) -> None:
+        """Remember that a chunk has become another by some changes: its first file need not be read for it again.
+
+        A writer that stays open would otherwise read the files of all chunks that it changes in each commit.
+
+        Parameters
+        ----------
+        old, new
+            The chunk before and after a commit; its small columns are remembered as the new one's from now on.
+        changes
+            What the commit changed in it, as a delta table with the columns :data:`versioning.manifests.LIGHT`.
+        """
+        with self._lock:
+            before = self._light.pop((LIGHT, old), None)
+            if isinstance(before, Light) and old.files[0] == new.files[0]:
+                with suppress(ValueError):  # too large to be remembered
+                    self._light[_Succession, new] = _Succession(before, changes)
+
     def _merged_light(self, chunk: Chunk, names: tuple[str, ...], pin: str) -> Light:
-        tables = together(
-            self.manifests.store,
-            [
-                partial(self._light_base, chunk, names),
-                *(partial(self._overlapping, ref, chunk, names) for ref in chunk.files[1:]),
-            ],
-        )
-        inside = [within(table, chunk.first_id, chunk.last_id).num_rows for table in tables]
-        rows = merge_tables(tables, chunk.first_id, chunk.last_id)
-        if leaf_of(rows, "digest") != chunk.digest or leaf_of(rows, "content_digest") != chunk.content_digest:
+        with self._lock:
+            known = self._light.pop((_Succession, chunk), None) if names == LIGHT else None
+        deltas = [partial(self._overlapping, ref, chunk, names) for ref in chunk.files[1:]]
+        if isinstance(known, _Succession):
+            over = together(self.manifests.store, deltas)
+            rows = merge_tables([known.before.rows, known.changes], chunk.first_id, chunk.last_id)
+            if _proven(rows, chunk):
+                return _layered(rows, chunk, known.before.base, over)
+        base, *over = together(self.manifests.store, [partial(self._light_base, chunk, names), *deltas])
+        rows = merge_tables([base, *over], chunk.first_id, chunk.last_id)
+        if not _proven(rows, chunk):
             raise missing_rows(pin, chunk)
-        return Light(
-            rows=rows,
-            over=sum(inside[1:]),
-            wider=any(table.num_rows != count for table, count in zip(tables, inside, strict=True)),
-        )
+        ids = Texts(base.column("id"))
+        return _layered(rows, chunk, (ids[0], ids[-1]), over)
 
     def delta(self, ref: FileRef, chunk: Chunk) -> pa.Table:
         """What a delta file has in or around the range of a chunk."""
@@ -205,6 +236,21 @@ class Files:
             with self._lock, suppress(ValueError):  # what is larger than the cache is not remembered
                 cache[key] = thing
         return thing
+
+
+def _proven(rows: pa.Table, chunk: Chunk) -> bool:
+    return leaf_of(rows, "digest") == chunk.digest and leaf_of(rows, "content_digest") == chunk.content_digest
+
+
+def _layered(rows: pa.Table, chunk: Chunk, base: tuple[str, str], over: Sequence[pa.Table]) -> Light:
+    inside = [within(table, chunk.first_id, chunk.last_id).num_rows for table in over]
+    beyond = base[0] < chunk.first_id or base[1] > chunk.last_id
+    return Light(
+        rows=rows,
+        over=sum(inside),
+        wider=beyond or any(table.num_rows != count for table, count in zip(over, inside, strict=True)),
+        base=base,
+    )
 
 
 def _read_group(groups: RowGroups, each: int, columns: tuple[str, ...] | None) -> pa.Table:

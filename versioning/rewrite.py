@@ -53,7 +53,13 @@ def rewrite(
     for segment in _segments(parent, changes):
         cutter.take(segment)
     pieces = cutter.finish()
-    return write_deltas(parent, pieces, changes.table, files) if parent else [piece.chunk for piece in pieces]
+    if parent is None:
+        return [piece.chunk for piece in pieces]
+    chunks = write_deltas(parent, pieces, changes.table, files)
+    for piece, chunk in zip(pieces, chunks, strict=True):
+        if piece.old is not None:
+            parent.succeed(piece.old, chunk, changes.light(piece.first, piece.last))
+    return chunks
 
 
 class _Changes:
@@ -192,7 +198,7 @@ class _Cutter:
             return None
         chunk = describe_replaced(old, light.rows, [*places.values()], changed.drop_columns(["deleted"]))
         there = self._known.get(chunk.digest)
-        return Layered(there, there.files, 0, 0) if there is not None else Layered(chunk, old.files, first, last)
+        return Layered(there, there.files, 0, 0) if there is not None else Layered(chunk, old.files, first, last, old)
 
     def _merged(self, segment: _Segment) -> tuple[pa.Table, Sequence[int] | None]:
         """The segment's rows after the changes, with light columns, and at which of them alone a cut may fall.
@@ -249,7 +255,7 @@ class _Cutter:
         if light.wider and (chunk.first_id < old.first_id or chunk.last_id > old.last_id):
             # What lies beyond the old range would come back to life.
             return None
-        return Layered(chunk._replace(files=old.files), old.files, first, last)
+        return Layered(chunk._replace(files=old.files), old.files, first, last, old)
 
     def _plain(self, chunk: Chunk, parts: Sequence[_Part]) -> Chunk:
         tables: list[pa.Table] = []

@@ -170,6 +170,10 @@ class Version:
         """What :meth:`light` gives, with how the chunk's files lie over each other; for who writes over them."""
         return self._files.light(chunk, pin=self.pin)
 
+    def succeed(self, old: Chunk, new: Chunk, changes: pa.Table) -> None:
+        """Remember what a commit made of a chunk of this version, see :meth:`versioning.files.Files.succeed`."""
+        self._files.succeed(old, new, changes)
+
     def delta(self, ref: FileRef, chunk: Chunk) -> pa.Table:
         """What a delta file has in or around the range of a chunk, proven by the file's name."""
         return self._files.delta(ref, chunk)

@@ -25,7 +25,7 @@ from version_helpers import (
     values_of,
 )
 
-from versioning import deltas, manifests, rewrite
+from versioning import deltas, files, manifests, rewrite
 from versioning.catalog import Catalog
 from versioning.commit import commit
 from versioning.dataset import Dataset
@@ -354,3 +354,45 @@ def test_rows_know_their_hints():
     row = make_row(item_of("i", assets={"b": asset_of(b"1"), "a": asset_of(b"2", **{"pin:digest": "r1:" + "1" * 64})}))
     assert row.reuse is not None
     assert [hint >> 32 == 0 for hint in row.reuse] == [False, True]
+
+
+class Ranges(Reads):
+    """Remembers the reads of parts too."""
+
+    def get_range(self, path: str, start: int, end: int) -> bytes:
+        self.paths.append(path)
+        return self.inner.get_range(path, start, end)
+
+
+@pytest.mark.parametrize("seed", range(60 if LONG else 3))
+def test_what_a_writer_remembers_of_its_commits_is_what_is_stored(seed: int):
+    """A writer that stays open and one that begins anew each time write the same files, to the byte."""
+    chance = random.Random(seed)
+    kept, opened = memory_catalog().dataset("ds"), memory_catalog().dataset("ds")
+    there: dict[str, int] = {}
+    with small_chunks():
+        for state in range(30):
+            upserts = {chance.choice(IDS[:300]): state for _ in range(chance.choice([1, 2, 6, 40]))}
+            gone = [each for each in sorted(there) if each not in upserts]
+            removed = chance.sample(gone, min(len(gone), chance.choice([0, 0, 1, 5])))
+            save(kept, upserts, remove=removed)
+            save(Dataset(opened.store, "ds", clock=Clock()), upserts, remove=removed)
+            there = {key: value for key, value in (there | upserts).items() if key not in removed}
+            assert written(kept, "manifests") == written(opened, "manifests")
+            assert written(kept, "snapshots") == written(opened, "snapshots")
+        assert values_of(reread(kept)) == there
+
+
+def test_a_writer_that_stays_open_reads_the_file_of_a_chunk_once(monkeypatch):
+    """Also in a dataset whose chunks do not fit into the memory that is kept of their first files."""
+    monkeypatch.setattr(files, "_BASES_REMEMBERED", 1)
+    dataset = memory_catalog().dataset("ds")
+    save(dataset, dict.fromkeys(IDS, 0))
+    reads = Ranges(dataset.store)
+    writer = Dataset(reads, "ds", clock=Clock())
+    base = written(dataset, "manifests").keys()
+    places = [IDS[0], IDS[700], IDS[1400]]  # in each chunk
+    for state in range(1, 6):
+        save(writer, {f"{each}-{state}": state for each in places} | {places[1]: state})
+    assert values_of(reread(dataset)).keys() > set(IDS)
+    assert max(reads.paths.count(path) for path in base) == 1
