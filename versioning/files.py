@@ -63,18 +63,14 @@ class Light:
     """The small columns of a chunk's rows; how many rows its delta files have in its range; what lies beyond.
 
     ``wider`` says whether a file may have rows outside of the range, which come to life if the range grows; ``base`` is
-    the range of ids of the chunk's first file.
+    the range of ids of the chunk's first file; ``nbytes`` is what it takes of memory.
     """
 
     rows: pa.Table
     over: int
     wider: bool
     base: tuple[str, str]
-
-    @property
-    def nbytes(self) -> int:
-        """What it takes of memory."""
-        return self.rows.nbytes
+    nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +246,7 @@ def _layered(rows: pa.Table, chunk: Chunk, base: tuple[str, str], over: Sequence
         over=sum(inside),
         wider=beyond or any(table.num_rows != count for table, count in zip(over, inside, strict=True)),
         base=base,
+        nbytes=rows.nbytes,
     )
 
 

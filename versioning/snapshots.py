@@ -66,8 +66,8 @@ SNAPSHOT_SCHEMA = pa.schema(
     metadata={"stacpin": "snapshot/1"},
 )
 
-# Of a row, what the statistics of its chunk follow from.
-_PRUNES = ["bbox", "start_datetime", "end_datetime", "assets"]
+# Of a row, what the place and time of its chunk follow from.
+_PRUNES = ["bbox", "start_datetime", "end_datetime"]
 
 # Up to this many chunks (some eight million items) the list is one file; beyond, one file a page, so that a commit
 # rewrites the pages it touched and not the whole list.
@@ -122,8 +122,7 @@ class Roots:
 def describe(table: pa.Table, files: tuple[FileRef, ...]) -> Chunk:
     """The entry of a chunk whose merged rows are ``table``; the table must not be empty and must be sorted by id."""
     ids = table.column("id")
-    lists = arrays.one(table.column("assets"))
-    sizes = arrays.numbers(pc.struct_field(lists.flatten(), "size"), np.int64)
+    assets, size = _assets_of(table)
     starts, ends = (
         arrays.numbers(arrays.one(table.column(name)), np.int64) for name in ("start_datetime", "end_datetime")
     )
@@ -136,28 +135,37 @@ def describe(table: pa.Table, files: tuple[FileRef, ...]) -> Chunk:
         bbox=_cover(table),
         start=int(starts.min()) if len(starts) else None,
         end=int(ends.max()) if len(ends) else None,
-        assets=len(sizes),
-        bytes=int(sizes.sum()),
+        assets=assets,
+        bytes=size,
         files=files,
     )
+
+
+def _assets_of(table: pa.Table) -> tuple[int, int]:
+    """How many assets some rows have, and how many bytes these take together."""
+    sizes = arrays.numbers(pc.struct_field(arrays.one(table.column("assets")).flatten(), "size"), np.int64)
+    return len(sizes), int(sizes.sum())
 
 
 def describe_replaced(chunk: Chunk, table: pa.Table, places: Sequence[int], rows: pa.Table) -> Chunk:
     """The entry of a chunk with some rows replaced, in ``places`` of its ``table``, by ``rows`` of the same ids.
 
-    It does not make the new table if only digests differ, which takes five times as long for one row of a thousand.
+    It does not make the new table if places and times stay, which takes five times as long for one row of a thousand.
     """
     where = np.fromiter(places, np.int64, len(places))
-    old = table.select(_PRUNES).take(arrays.integers(where))
-    if not old.equals(rows.select(_PRUNES)):
+    old = table.select([*_PRUNES, "assets"]).take(arrays.integers(where))
+    if not old.select(_PRUNES).equals(rows.select(_PRUNES)):
         order = np.arange(table.num_rows)
         order[where] = np.arange(len(where)) + table.num_rows
         return describe(pa.concat_tables([table, rows]).take(arrays.integers(order)), chunk.files)
     proofs, contents = (_raw(table, column).copy() for column in ("digest", "content_digest"))
     proofs[where], contents[where] = (_raw(rows, column) for column in ("digest", "content_digest"))
+    (less, smaller), (more, larger) = _assets_of(old), _assets_of(rows)
     return chunk._replace(
         digest=digests.leaf_digest((proofs.data,)),
         content_digest=digests.leaf_digest((contents.data,), family="content"),
+        assets=chunk.assets - less + more,
+        bytes=chunk.bytes - smaller + larger,
     )
 
 
