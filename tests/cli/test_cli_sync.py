@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import DATASET, Cli, listing
+from cli_helpers import DATASET, Cli, listing
 
 from stacpin.cli.syncing import _rate
 from versioning.errors import InvalidInput

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import DATASET, Ran, listing, move_glacier
+from cli_helpers import DATASET, Ran, listing, move_glacier
 
 V1, V2, V3 = (f"{DATASET}@v{number}" for number in (1, 2, 3))
 

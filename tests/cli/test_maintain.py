@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from cli_helpers import DATASET, listing
 from cli_snapshots import check_snapshot
-from conftest import DATASET, listing
 
 HARD = ["--older-than", "0s", "--delay", "0"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from conftest import Cli, Ran
+from cli_helpers import Cli, Ran
 from rasterio import Affine
 
 from versioning.catalog import Catalog

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from conftest import DATASET, listing, move_glacier
+from cli_helpers import DATASET, listing, move_glacier
 
 STACPIN = [sys.executable, "-m", "stacpin"]
 

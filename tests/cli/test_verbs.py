@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cli_helpers import DATASET, move_glacier
 from cli_snapshots import check_json, check_snapshot, needs_known_gdal, without_times
-from conftest import DATASET, move_glacier
 
 V1, V2, V3 = (f"{DATASET}@v{number}" for number in (1, 2, 3))
 

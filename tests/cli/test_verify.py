@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import DATASET
+from cli_helpers import DATASET
 
 from versioning.mirrors import MIRRORS
 

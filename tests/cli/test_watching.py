@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cli_helpers import DATASET, Ran, listing
 from cli_snapshots import check_json, check_snapshot, needs_known_gdal, without_times
-from conftest import DATASET, Ran, listing
 
 from versioning import guard as module
 from versioning.canonical import canonical
