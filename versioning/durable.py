@@ -99,11 +99,12 @@ class Disk:
                 raise self._failed
             _sync_all()
 
-    def settle(self, path: Path) -> None:
+    def settle(self, place: str) -> None:
         """After a file was written or found: make it durable by itself where the system has no ``syncfs``."""
         self.touched()
         if _syncfs() is not None:
             return
+        path = Path(place)
         # Windows flushes only what is open for writing.
         descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) if os.name == "nt" else os.O_RDONLY)
         try:
@@ -137,11 +138,13 @@ class Disk:
             descriptor = os.open(temporary, flags, 0o666)
         moved = False
         try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
+            try:
                 left = memoryview(data)
                 while left:
-                    left = left[file.write(left) :]
+                    left = left[os.write(descriptor, left) :]
                 _start_writing(descriptor)
+            finally:
+                os.close(descriptor)
             # One call where a link and the removal of the first name are two.
             moved = _rename(temporary, path)
             if not moved:

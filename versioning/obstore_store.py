@@ -231,7 +231,7 @@ class ObstoreStore:
     def _settle(self, path: str) -> None:
         if self._disk is not None and self._local_root is not None:
             with suppress(FileNotFoundError):
-                self._disk.settle(self._local_root / path)
+                self._disk.settle(f"{self._local_root}{os.sep}{path}")
 
     @contextmanager
     def _reading(self, path: str) -> Iterator[None]:
