@@ -15,9 +15,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +26,7 @@ from ingest.cache_file import CacheFile, cache_folder
 from ingest.file_memory import GRAIN
 from ingest.listing import Listing, found_files, newest
 from versioning.errors import StacpinError
+from versioning.release import RELEASE
 from versioning.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from ingest.recipe import Recipe
     from versioning.catalog import Catalog
 
-__all__ = ["Question", "Unchanged", "look", "note", "release"]
+__all__ = ["Question", "Unchanged", "look", "note"]
 
 # Counted up when a plan follows from something more, or what is noted has another shape.
 _SHAPE = 1
@@ -108,7 +107,7 @@ def look(question: Question, *, whole: bool = False) -> Unchanged | None:
     try:
         rows = file.read("select answer from answers where question = ?", (question.key,))
         noted = orjson.loads(rows[0][0]) if rows else {}
-        if noted.get("made") != [_SHAPE, release()] or noted["time"] > time.time_ns():
+        if noted.get("made") != [_SHAPE, RELEASE] or noted["time"] > time.time_ns():
             return None
         folder = question.recipe.resolve().parent
         with many_objects():
@@ -177,7 +176,7 @@ def note(
     if dataset.latest_number() != plan.parent.number:
         return False
     noted = {
-        "made": [_SHAPE, release()],
+        "made": [_SHAPE, RELEASE],
         "time": time.time_ns(),
         "url": url if "://" in url else str(Path(url).absolute()),
         "dataset": plan.dataset,
@@ -204,15 +203,6 @@ def note(
     file.write(("insert or replace into answers values (?, ?, ?)", [(question.key, answer, kept)]))
     file.close()
     return True
-
-
-@cache
-def release() -> str:
-    """The release whose rules a note follows."""
-    try:
-        return version("stacpin")
-    except PackageNotFoundError:
-        return ""
 
 
 def _sources(folder: Path, recipe: Path, layers: list[list[Any]], others: Mapping[str, str]) -> str:

@@ -18,11 +18,11 @@ import orjson
 from ingest.cache_file import CacheFile
 from ingest.inspect import Inspection
 from ingest.parents import Parents
-from ingest.quick import release
 from ingest.recipe import Recipe
 from ingest.sources import SourceItem
 from versioning.canonical import canonical
 from versioning.digests import sha256
+from versioning.release import RELEASE
 
 __all__ = ["Verdicts"]
 
@@ -65,7 +65,7 @@ class Verdicts:
         common, told = basis
         self._layers = {
             # As canonical JSON: what was just committed has tuples where what is read again has lists.
-            name: repr((_RULES, release(), common, layer.model_dump_json(), canonical(told.get(name))))
+            name: repr((_RULES, RELEASE, common, layer.model_dump_json(), canonical(told.get(name))))
             for name, layer in recipe.layers.items()
         }
         self._file = CacheFile(path, _TABLE) if parents.digests else None

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
         StorageUnavailable,
     )
 
-__version__ = "0.1.0"
-
 _ERRORS = (
     "Conflict",
     "Expired",
@@ -74,6 +72,7 @@ def _check_not_hidden() -> None:
 
 
 _check_not_hidden()
+__version__: str = import_module("versioning.release").RELEASE
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ class PlainCommand(TyperCommand):
     """A command whose arguments are shown by their names alone."""
 
     def get_params(self, ctx: Any) -> list[Any]:
+        """Its arguments and options."""
         return _make_plain(super().get_params(ctx))
 
 
@@ -27,6 +28,7 @@ class PlainGroup(TyperGroup):
     """The command that has the others below it."""
 
     def get_params(self, ctx: Any) -> list[Any]:
+        """Its arguments and options."""
         return _make_plain(super().get_params(ctx))
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ def test_without_a_verb_the_help_is_shown(cli):
 def test_the_version(cli):
     from stacpin import __version__
 
+    assert __version__ == version("stacpin")
     assert cli("--version").out == f"stacpin {__version__}\n"
     assert cli("--version", "--json").json["data"] == {"version": __version__}
 
