@@ -13,6 +13,7 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path, PurePath
 
 from versioning.errors import InvalidInput, StorageUnavailable
@@ -28,6 +29,7 @@ _COMPANIONS = {
 _MAGIC = re.compile(r"[*?[]")
 _MOST_PARTS = 100
 _MOST_BESIDE = 64  # a Shapefile has a dozen parts
+_NAME = attrgetter("name")
 _FIELD, _RECORD, _GONE = "\0", "\0\0", "\0-"  # no name of a file can hold them
 _CASE = re.IGNORECASE if os.name == "nt" else 0
 
@@ -64,7 +66,9 @@ class Listing:
             If a folder cannot be read: its files would seem to be gone.
         """
         base, parts = self._parts(pattern)
-        return sorted(set(self._walk(base, parts, wild=False)), key=lambda path: path.split(os.sep))
+        found = self._walk(base, parts, wild=False)
+        # Each folder is in the order of its names, so all are, unless ** leads to one of them in several ways.
+        return sorted(set(found), key=lambda path: path.split(os.sep)) if "**" in parts else list(found)
 
     def state(self, path: str, *, alone: bool = False) -> str:
         """What a file and all that lies beside it under its stem (masks, headers, parts) are, by their stats.
@@ -197,7 +201,7 @@ class Listing:
         if found is None:
             try:
                 with os.scandir(folder or ".") as entries:
-                    found = {entry.name: entry for entry in entries}
+                    found = {entry.name: entry for entry in sorted(entries, key=_NAME)}
             except (FileNotFoundError, NotADirectoryError):
                 found = {}
             except OSError as error:

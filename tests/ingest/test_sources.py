@@ -287,3 +287,14 @@ def test_a_name_that_is_a_gdal_syntax(project: Project) -> None:
     write_raster(project.folder / "x.tif", pixels(2)).rename(project.folder / name)
     project.recipe()
     assert [row.id for row in project.must_ingest().rows()] == [Path(name).stem]
+
+
+def test_a_glob_gives_its_files_by_folder_and_name_whatever_the_order_of_the_disk(tmp_path):
+    names = ["b/1.tif", "b-/1.tif", "a/z.tif", "a/Z.tif", "a/é.tif", "a/c/2.tif", "a.tif", "b/10.tif", "b/2.tif"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for pattern in ("*/*.tif", "*.tif", "a/*.tif", "**/*.tif", "*/*/*.tif", "b*/1*.tif"):
+        found = Listing(tmp_path, [pattern]).glob(pattern)
+        assert found == sorted({str(path) for path in tmp_path.glob(pattern)}, key=lambda path: path.split("/"))
+        assert found
