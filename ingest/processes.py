@@ -8,10 +8,15 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import weakref
-from concurrent.futures import Executor, ProcessPoolExecutor
-from typing import Self
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from typing import Self, TypeVar
+
+from ingest.imports import import_later
 
 __all__ = ["Processes"]
+
+_Answer = TypeVar("_Answer")
 
 
 class Processes:
@@ -31,9 +36,18 @@ class Processes:
         """The processes; after `close`, new ones."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            pool = self._pool = ProcessPoolExecutor(self.most, mp_context=context, initializer=_leave_interrupts)
+            pool = self._pool = ProcessPoolExecutor(self.most, mp_context=context, initializer=_begin)
             weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
         return self._pool
+
+    def ask(self, function: Callable[[], _Answer]) -> _Answer:
+        """What a function says in one of the processes, if there are any; else here."""
+        if self._pool is None:
+            return function()
+        try:
+            return self._pool.submit(function).result()
+        except BrokenExecutor:
+            return function()
 
     def close(self) -> None:
         """End them, after what they are at."""
@@ -42,6 +56,7 @@ class Processes:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
+def _begin() -> None:
     """Ctrl-C goes to all processes of a terminal; the one that started them ends them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import_later("boto3")

@@ -86,6 +86,7 @@ class Run:
         self.on_event = on_event
         self._work = Converted()
         self._checks: list[dict[str, Any]] = []
+        self._software: dict[str, str] = {}
         self._plan: Plan | None = None
         self._journal: Journal | None = None
         self._staged: StagedRun | None = None
@@ -158,6 +159,8 @@ class Run:
                 executor=self._executor,
                 on_event=self.on_event,
             )
+            # Where files were read by other processes, this one need not import rasterio to say what it is: 25 MB.
+            self._software = self._processes.ask(software)
         finally:
             self._journal.close()
             self._processes.close()
@@ -171,7 +174,7 @@ class Run:
         plan = self._planned()
         same = [item for item in plan.items if item.state == "unchanged"]
         items: Iterator[dict[str, Any]] = map(orjson.loads, self._work.items.values())
-        if plan.parent is None or passed_before(plan.parent, software()):
+        if plan.parent is None or passed_before(plan.parent, self._software):
             rasters = sum(asset.settings.kind == "raster" for item in same for asset in item.source.assets.values())
             self._checks = check_items(items, unchanged=len(same), rasters=rasters)
         else:
@@ -190,7 +193,7 @@ class Run:
             for item_id, line in sorted(made.items())
             if item_id not in before or content_digest(orjson.loads(line)) != before[item_id].content_digest
         }
-        whole = whole_after(parent, changed, plan.removed, software())
+        whole = whole_after(parent, changed, plan.removed, self._software)
         collection = declared(self.recipe, whole.kinds)
         same = parent is not None and canonical(collection) == canonical(parent.record.collection)
         if plan.refused:
@@ -213,7 +216,7 @@ class Run:
                 "content": self.recipe.content(),
                 "skipped": [refusal_dict(each) for each in plan.refused],
             },
-            software=software(),
+            software=self._software,
             plan=_told(plan),
             proven=self._work.stored.keys() - self._work.unread,
         )

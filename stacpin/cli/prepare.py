@@ -321,6 +321,9 @@ def _question(file: Path, catalog: str | None, dataset: str | None) -> Question:
 
 def _start(recipe: Path, catalog: str | None, dataset: str | None, workers: int | None) -> _Begun:
     """A run of a recipe. A local catalog is made by the first ingest, a remote one only by ``stacpin init``."""
+    from ingest.imports import import_later
+
+    import_later("boto3")
     from ingest.run import Run
     from versioning.catalog import Catalog
 
