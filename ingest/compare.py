@@ -15,7 +15,7 @@ from versioning.canonical import canonical
 from versioning.rows import content_digest
 
 if TYPE_CHECKING:
-    from ingest.plan import PlannedAsset
+    from ingest.planned import PlannedAsset
     from ingest.recipe import LabelSettings, Recipe
     from ingest.sources import SourceItem
 

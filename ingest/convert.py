@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from catalog.assets import AssetPart
 from ingest.describe import part_of, raster_part_of
-from ingest.plan import PlannedAsset
+from ingest.planned import PlannedAsset
 from ingest.recipe import Layer
 
 if TYPE_CHECKING:

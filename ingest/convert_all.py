@@ -17,7 +17,7 @@ from ingest.checks import check_label_properties
 from ingest.convert import Made, Task
 from ingest.describe import at, item_of, kept_part, stored_ref
 from ingest.journal import Done, Journal, decode, task_key
-from ingest.plan import Plan, Refusal
+from ingest.planned import Plan, Refusal
 from ingest.processes import Processes
 from ingest.recipe import Recipe
 from ingest.storing import Storing

@@ -19,7 +19,7 @@ from versioning.objects import ObjectRef
 
 if TYPE_CHECKING:
     from catalog.raster_facts import RasterFacts
-    from ingest.plan import PlannedAsset, PlannedItem
+    from ingest.planned import PlannedAsset, PlannedItem
     from ingest.recipe import Band, Layer, Recipe
     from ingest.sources import SourceAsset
 

@@ -15,7 +15,7 @@ from ingest.checks import check_label_properties
 from ingest.inspect import Inspection
 from ingest.inspect_all import inspect_all
 from ingest.parents import Parents
-from ingest.planned import Plan, PlannedAsset, PlannedItem, Refusal, State, refusal_dict
+from ingest.planned import Plan, PlannedAsset, PlannedItem, Refusal, State
 from ingest.processes import Processes
 from ingest.recipe import Recipe
 from ingest.sources import SourceAsset, SourceItem
@@ -24,16 +24,7 @@ from versioning.errors import InvalidInput, StacpinError
 from versioning.events import Listener, silent
 from versioning.version import Version
 
-__all__ = [
-    "Plan",
-    "PlannedAsset",
-    "PlannedItem",
-    "Refusal",
-    "check_settings",
-    "compare_with",
-    "make_plan",
-    "refusal_dict",
-]
+__all__ = ["check_settings", "compare_with", "make_plan"]
 
 
 def check_settings(recipe: Recipe) -> None:

@@ -30,7 +30,7 @@ from versioning.release import RELEASE
 from versioning.store import Store, open_store
 
 if TYPE_CHECKING:
-    from ingest.plan import Plan
+    from ingest.planned import Plan
     from ingest.recipe import Recipe
     from versioning.catalog import Catalog
 

@@ -17,7 +17,8 @@ from ingest.checks import check_items, passed_before
 from ingest.convert_all import Converted, convert_all
 from ingest.describe import declared, software
 from ingest.journal import Journal
-from ingest.plan import Plan, check_settings, make_plan, refusal_dict
+from ingest.plan import check_settings, make_plan
+from ingest.planned import Plan, refusal_dict
 from ingest.processes import Processes
 from ingest.recipe import Recipe
 from ingest.sources import find_items

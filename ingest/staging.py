@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import orjson
 
-from ingest.plan import Refusal, refusal_dict
+from ingest.planned import Refusal, refusal_dict
 from versioning.canonical import canonical
 from versioning.catalog import Catalog
 from versioning.digests import sha256

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stacpin.cli.output import counted
 
 if TYPE_CHECKING:
-    from ingest.plan import Plan, PlannedItem
+    from ingest.planned import Plan, PlannedItem
     from ingest.staging import StagedRun
     from ingest.unfinished import Interrupted
 

@@ -36,7 +36,7 @@ from stacpin.cli.plan_text import (
 from versioning.errors import Conflict, Immutable, InvalidInput, NotFound, StacpinError
 
 if TYPE_CHECKING:
-    from ingest.plan import Plan
+    from ingest.planned import Plan
     from ingest.quick import Question
     from ingest.run import Run
     from ingest.staging import StagedRun
