@@ -24,6 +24,7 @@ from versioning.catalog import Catalog
 from versioning.errors import Integrity
 from versioning.manifests import FileRef, encode_rows
 from versioning.objects import LARGEST_MANIFEST
+from versioning.parquet_footer import chunks_of
 from versioning.parquet_guard import check_parquet, expanded_bytes, measure_parquet
 from versioning.row_tables import table_of
 from versioning.rows import make_row
@@ -129,7 +130,7 @@ def test_our_own_pages_take_the_short_way(monkeypatch: pytest.MonkeyPatch):
     def no_struct(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("versioning.parquet_guard._struct", no_struct)
+    monkeypatch.setattr("versioning.parquet_guard.read_struct", no_struct)
     for data in (encode_rows(table), encode_snapshots([describe(table, ())])[0]):
         assert measure_parquet(data).decoded > 0
 
@@ -198,14 +199,64 @@ for _ in range(400):
 """
 
 
-def test_damaged_footers_give_clear_errors_or_end_the_process():
+def ends_of(code: str) -> Counter[str]:
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", code, str(here), str(here.parents[1])]
+    return Counter(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split())
+
+
+def test_damaged_footers_of_manifests_give_clear_errors_or_end_the_process():
     """pyarrow reads them: its ``RowGroupMetaData.column`` lets exceptions of C++ out where types contradict each other,
     which end the process (in 26.0.1 one of 200 bytes that are changed). Nothing else may come of them."""
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", IN_A_CHILD, str(here), str(here.parents[1])]
-    codes = Counter(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split())
+    codes = ends_of(IN_A_CHILD)
     assert codes.keys() <= {"0", str(-signal.SIGABRT)}
     assert codes["0"] > 380
+
+
+def test_damaged_footers_of_files_from_outside_end_no_process():
+    """Those are not named by their hashes, and so are read by ourselves."""
+    code = IN_A_CHILD.replace("import check_parquet", "import measure_parquet")
+    code = code.replace('check_parquet(bytes(data), where="m")', "measure_parquet(bytes(data))")
+    code = code.replace("except Integrity:", "except (ValueError, pa.ArrowException, OSError):")
+    assert ends_of(code.replace("import os", "import pyarrow as pa, os")) == {"0": 400}
+
+
+@pytest.mark.parametrize("source", ["bytes", "path"])
+def test_a_footer_is_read_as_pyarrow_reads_it(source: str, tmp_path: Path):
+    table = pa.table(
+        {"id": [f"i{number}" for number in range(3000)], "n": list(range(3000)),
+         "s": [{"a": [1, number % 5], "b": "x" * (number % 7)} for number in range(3000)]}
+    )  # fmt: skip
+    data = written(table, row_group_size=700, data_page_size=900)
+    path = tmp_path / "t.parquet"
+    path.write_bytes(data)
+    metadata = pq.ParquetFile(path).metadata
+    wanted = [
+        (part.num_values, part.total_compressed_size, part.data_page_offset, part.dictionary_page_offset)
+        for part in (metadata.row_group(0).column(index) for index in range(metadata.num_columns))
+    ]
+    assert [tuple(part) for part in chunks_of(data)[0]] == wanted
+    assert len(chunks_of(data)) == metadata.num_row_groups == 5
+    size = measure_parquet(data if source == "bytes" else path)
+    assert [column.path for column in size.columns[:4]] == ["id", "n", "s.a.list.element", "s.b"]
+    assert size.decoded > 3000
+
+
+@pytest.mark.parametrize(
+    "footer",
+    [b"\x49" + b"\x1c\x19\x1c\x00", b"\x49\xfc" + b"\xff" * 8 + b"\x01", b"\x19" * 60, b"\x49\x9c" + b"\x00" * 9,
+     b"\x4c\x19\x0c\x00\x00", b""],
+)  # fmt: skip
+def test_a_forged_footer_is_refused_by_name(footer: bytes):
+    with pytest.raises((ValueError, pa.ArrowException, OSError)):
+        measure_parquet(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+def test_a_list_of_millions_takes_no_minutes(monkeypatch):
+    monkeypatch.setattr("versioning.thrift._MOST_VALUES", 1000)
+    many = b"\x49\xf5" + b"\xd0\x0f" + b"\x02" * 2000 + b"\x00"  # field 4: a list of 2,000 numbers
+    with pytest.raises(ValueError, match="too many values"):
+        chunks_of(b"PAR1" + many + len(many).to_bytes(4, "little") + b"PAR1")
 
 
 @given(st.integers(0, FOOTER - 1), st.integers(1, 255))
