@@ -16,11 +16,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 from versioning.errors import Forbidden
 
-__all__ = ["PROBE", "Creates", "honours_put_if_absent", "no_put_if_absent", "one_winner"]
+__all__ = ["PROBE", "Creates", "Race", "honours_put_if_absent", "no_put_if_absent", "one_winner"]
 
 PROBE = "staging/put-if-absent"
 _CONTENT = b"stacpin creates this object again and again: a store that lets it cannot hold a catalog.\n"
@@ -66,16 +67,29 @@ def no_put_if_absent(url: str) -> Forbidden:
     )
 
 
-def one_winner(store: Creates, *, writers: int = 8) -> bool:
+@dataclass(frozen=True, slots=True)
+class Race:
+    """What became of a race: whether one writer won it, and why its object could not be removed, if it could not."""
+
+    one_won: bool
+    left: Forbidden | None
+
+
+def one_winner(store: Creates, *, writers: int = 8) -> Race:
     """Whether exactly one of several writers at once creates an object, and its bytes are what is there afterwards.
 
     A store that looks first and then writes passes :func:`honours_put_if_absent` and may fail here. The object is
-    removed.
+    removed, unless that is forbidden: there are those who may write and not delete.
     """
     path = f"staging/probe-{secrets.token_hex(8)}"
     with ThreadPoolExecutor(writers) as pool:
         won = list(pool.map(lambda number: store.put_new(path, b"%d" % number), range(writers)))
+    left: Forbidden | None = None
     try:
-        return sum(won) == 1 and store.get(path) == b"%d" % won.index(True)
+        one_won = sum(won) == 1 and store.get(path) == b"%d" % won.index(True)
     finally:
-        store.delete([path])
+        try:
+            store.delete([path])
+        except Forbidden as error:
+            left = error
+    return Race(one_won, left)

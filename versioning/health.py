@@ -86,7 +86,7 @@ def _writing(store: Store) -> Generator[Check, None, bool]:
     """Whether creations are safe; returns whether the store may be written to at all."""
     name = "put-if-absent"
     try:
-        safe = one_winner(store)
+        race = one_winner(store)
     except StacpinError as error:
         if isinstance(error, Forbidden) and error.kind in {"forbidden", "read-only"}:
             said = f"this catalog can be read, not written: {error.message}"
@@ -94,7 +94,12 @@ def _writing(store: Store) -> Generator[Check, None, bool]:
         else:
             yield _failed(name, error)
         return False
-    if safe:
+    if race.left is not None:
+        said = f"what is written here cannot be deleted: {race.left.message}"
+        yield Check(
+            "deleting", "warning", said, f"Nothing to do unless this is where garbage is collected. {race.left.hint}"
+        )
+    if race.one_won:
         yield Check(name, "ok", "a second creation is refused, and of 8 writers at once one wins")
         return True
     said = "of several writers at once, not exactly one created an object: two could both make the same version"

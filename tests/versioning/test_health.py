@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from bad_s3 import run_bad_s3
 from s3 import S3Server
-from version_helpers import save
+from version_helpers import Wrapped, save
 
 from versioning import health_local
 from versioning.catalog import Catalog
+from versioning.errors import Forbidden
 from versioning.health import _clock, examine
 from versioning.health_check import Check
 from versioning.health_s3 import reaches
@@ -47,6 +48,23 @@ def test_a_healthy_catalog(tmp_path: Path):
     names = {"catalog", "put-if-absent", "clock", "free space", "file system", "hard links", "names", "clones"}
     assert checks.keys() == names | {"durability"}
     assert paths(tmp_path) == before
+
+
+class KeepsAll(Wrapped):
+    """Its user may write, and not delete."""
+
+    def delete(self, paths: Sequence[str]) -> None:
+        raise Forbidden(f"{paths[0]} was not deleted: access was denied.", hint="Allow s3:DeleteObject.")
+
+
+def test_who_may_write_and_not_delete_is_told_both(tmp_path: Path, monkeypatch):
+    Catalog.create(str(tmp_path))
+    monkeypatch.setattr("versioning.health.open_store", lambda url: KeepsAll(open_store(url)))
+    checks = found(str(tmp_path))
+    assert (checks["put-if-absent"].status, checks["deleting"].status) == ("ok", "warning")
+    assert "cannot be deleted" in checks["deleting"].message
+    assert "Allow s3:DeleteObject" in (checks["deleting"].hint or "")
+    assert "writing" not in checks
 
 
 def test_where_no_catalog_is_nothing_is_written(tmp_path: Path):
