@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ __all__ = [
     "staged_text",
 ]
 
+# Twenty thousand new files are no text that anybody reads.
+_SHOWN = 50
+
 
 def default_message(plan: Plan) -> str:
     """What a version says of itself where nobody said why."""
@@ -31,20 +35,30 @@ def default_message(plan: Plan) -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """A plan for people: what changes, item by item, and the counts."""
+    """A plan for people: what changes, item by item, and the counts; of each kind of change the first fifty."""
     lines = [compared_text(plan.dataset, plan.parent.pin if plan.parent else None)]
-    told = [item for item in plan.items if item.state != "unchanged"]
-    lines += [
-        f"  {item.state:<9}{item.source.id}: {(', ' if item.state == 'new' else '; ').join(_item_changes(item))}"
-        for item in told
-    ]
-    lines += [f"  removed  {item_id}" for item_id in plan.removed]
-    lines += [f"  refused  {each.item}: {each.message}" for each in plan.refused]
+    seen = Counter[str]()
+    for kind, text in _changes(plan):
+        seen[kind] += 1
+        if seen[kind] <= _SHOWN:
+            lines.append(f"  {kind:<9}{text}")
+    more = [f"{count - _SHOWN} more {kind}" for kind, count in seen.items() if count > _SHOWN]
+    if more:
+        lines.append(f"  … and {', '.join(more)} (--json names all)")
     if plan.metadata:
         lines.append(f"  dataset: {', '.join(plan.metadata)}")
     new, changed, unchanged = plan.count("new"), plan.count("changed"), plan.count("unchanged")
     lines.append(counts_text(new, changed, unchanged=unchanged, removed=len(plan.removed), refused=len(plan.refused)))
     return "\n".join(lines)
+
+
+def _changes(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What happens to each item that does not stay as it is, and what changes in it."""
+    for item in plan.items:
+        if item.state != "unchanged":
+            yield item.state, f"{item.source.id}: {(', ' if item.state == 'new' else '; ').join(_item_changes(item))}"
+    yield from (("removed", item_id) for item_id in plan.removed)
+    yield from (("refused", f"{each.item}: {each.message}") for each in plan.refused)
 
 
 def counts_text(new: int = 0, changed: int = 0, *, unchanged: int, removed: int = 0, refused: int = 0) -> str:

@@ -44,6 +44,28 @@ def test_reading_verbs_answer_as_they_did(cli, here, name, words):
     check_json(name, envelope, here)
 
 
+def test_of_many_changes_the_first_fifty_are_shown(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(73):
+        Path(f"f{number:02d}.bin").write_bytes(b"%d" % number)
+    Path("stacpin.yaml").write_text(
+        "dataset: many\ncatalog: catalog\nlicense: CC0-1.0\n"
+        "layers:\n  raw: {kind: file, sources: '*.bin', datetime: '2026-01-01'}\n"
+    )
+    for words in (["status"], ["ingest", "--dry-run"]):
+        lines = cli(*words).out.splitlines()
+        assert lines[1] == "  new      f00: raw (f00.bin)"
+        assert lines[51:] == [
+            "  … and 23 more new (--json names all)",
+            "73 new, 0 changed, 0 unchanged, 0 removed, 0 refused",
+        ]
+        assert len(cli(*words, "--json").json["data"]["items"]) == 73
+    cli("ingest", "-m", "all")
+    for number in range(52):
+        Path(f"f{number:02d}.bin").unlink()
+    assert "  … and 2 more removed (--json names all)" in cli("status").out.splitlines()
+
+
 def test_search_prints_lines_and_json_lines(cli, here):
     ran = cli("search", V2, "--bbox", "-106,40.1,-105.4,40.6", "--filter", "constellation = 'landsat'")
     assert ran.out == "rmnp-landsat  2018-01-01T00:00:00Z/2018-12-31T23:59:59Z  blue, green, red\n"
