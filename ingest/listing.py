@@ -48,7 +48,7 @@ class Listing:
     def __init__(self, folder: Path, patterns: Iterable[str]) -> None:
         self.folder = folder
         self._folders: dict[str, dict[str, os.DirEntry[str]]] = {}
-        self._sorted: dict[str, tuple[list[str], list[str], dict[str, int]]] = {}
+        self._sorted: dict[str, tuple[list[str], list[str]]] = {}
         self._roots = {os.path.realpath(folder)}
         for pattern in patterns:
             base, parts = self._parts(pattern)
@@ -93,14 +93,11 @@ class Listing:
         entry = entries.get(name)
         if entry is None:
             return _record(name, None)
-        names = (name,) if alone else self._beside(folder, name)
+        names = [name] if alone else self._beside(folder, name)
         if len(names) > _MOST_BESIDE:
             return ""
-        link = entry.is_symlink()
-        if len(names) == 1 and not link:  # as nearly all are
-            return _record(name, _stat(entry.stat))
         records = [_record(each, _stat(entries[each].stat)) for each in names]
-        if link:
+        if entry.is_symlink():
             real = os.path.realpath(path)
             inner, there = _split(real)
             beside = self._entries(inner)
@@ -112,23 +109,15 @@ class Listing:
                 records.append(_record(os.path.join(inner, each), _stat(stat)))
         return _RECORD.join(records)
 
-    def _beside(self, folder: str, name: str) -> Sequence[str]:
+    def _beside(self, folder: str, name: str) -> list[str]:
         """A file, then the others of its stem. By a sorted list: a look at every name would be quadratic."""
         if folder not in self._sorted:
-            pairs = sorted((each.lower(), each) for each in self._entries(folder))
-            places = {each: at for at, (_, each) in enumerate(pairs)}
-            self._sorted[folder] = [each for _, each in pairs], [each for each, _ in pairs], places
-        names, lower, places = self._sorted[folder]
+            names = sorted(self._entries(folder), key=str.lower)
+            self._sorted[folder] = names, [each.lower() for each in names]
+        names, lower = self._sorted[folder]
         stem = f"{name.rpartition('.')[0] or name}.".lower()
-        own, last = places[name], len(lower) - 1
-        # Those of one stem stand side by side, and the file is one of them, unless it has no extension.
-        alone = (own == 0 or not lower[own - 1].startswith(stem)) and (
-            own == last or not lower[own + 1].startswith(stem)
-        )
-        if alone and lower[own].startswith(stem):
-            return (name,)
         found, at = [name], bisect_left(lower, stem)
-        while at <= last and len(found) <= _MOST_BESIDE and lower[at].startswith(stem):
+        while at < len(lower) and len(found) <= _MOST_BESIDE and lower[at].startswith(stem):
             if names[at] != name:
                 found.append(names[at])
             at += 1

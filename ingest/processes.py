@@ -57,6 +57,9 @@ class Processes:
 
 
 def _begin() -> None:
-    """Ctrl-C goes to all processes of a terminal; the one that started them ends them."""
+    """Leave Ctrl-C to the process that started this one, and boto3 until it is needed.
+
+    Ctrl-C goes to all processes of a terminal; the one that started them ends them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import_later("boto3")

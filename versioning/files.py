@@ -169,7 +169,8 @@ class Files:
         if not _proven(rows, chunk):
             raise missing_rows(pin, chunk)
         ids = Texts(base.column("id"))
-        return _layered(rows, chunk, (ids[0], ids[-1]), over)
+        # No writer of ours makes a file without rows; a forged one has nothing beyond the range either.
+        return _layered(rows, chunk, (ids[0], ids[-1]) if len(ids) else (chunk.first_id, chunk.last_id), over)
 
     def delta(self, ref: FileRef, chunk: Chunk) -> pa.Table:
         """What a delta file has in or around the range of a chunk."""

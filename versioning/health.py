@@ -96,9 +96,8 @@ def _writing(store: Store) -> Generator[Check, None, bool]:
         return False
     if race.left is not None:
         said = f"what is written here cannot be deleted: {race.left.message}"
-        yield Check(
-            "deleting", "warning", said, f"Nothing to do unless this is where garbage is collected. {race.left.hint}"
-        )
+        way_out = "Nothing to do unless garbage is collected from here. " + (race.left.hint or "")
+        yield Check("deleting", "warning", said, way_out.strip())
     if race.one_won:
         yield Check(name, "ok", "a second creation is refused, and of 8 writers at once one wins")
         return True

@@ -359,9 +359,9 @@ def test_rows_know_their_hints():
 class Ranges(Reads):
     """Remembers the reads of parts too."""
 
-    def get_range(self, path: str, start: int, end: int) -> bytes:
+    def get_range(self, path: str, start: int, length: int) -> bytes:
         self.paths.append(path)
-        return self.inner.get_range(path, start, end)
+        return self.inner.get_range(path, start, length)
 
 
 @pytest.mark.parametrize("seed", range(60 if LONG else 3))
