@@ -54,6 +54,10 @@ class Backend(Protocol):
         """One item of a version, or None."""
         ...
 
+    def digest(self, version: Version, item_id: str) -> bytes | None:
+        """The digest of one item of a version, or None: what tells whether two versions have the same."""
+        ...
+
 
 class EmbeddedBackend:
     """Straight from the manifests: no server, no index, nothing that could be stale."""
@@ -97,6 +101,11 @@ class EmbeddedBackend:
     def find(self, version: Version, item_id: str) -> Row | None:
         """One item of a version, or None."""
         return version.find(item_id)
+
+    def digest(self, version: Version, item_id: str) -> bytes | None:
+        """The digest of one item of a version, or None."""
+        row = version.find(item_id)
+        return None if row is None else row.digest
 
 
 def _no_dataset(dataset_id: str, names: Sequence[str]) -> NotFound:

@@ -187,9 +187,9 @@ def predecessor(backend: Backend, version: Version, row: Row) -> str | None:
             here = backend.resolve(version.dataset, f"v{here.record.parent}")
         except (Expired, NotFound):
             return None
-        before = here.find(row.id)
-        if before is None or before.digest != row.digest:
-            return here.collection_id if before is not None else None
+        before = backend.digest(here, row.id)
+        if before != row.digest:
+            return None if before is None else here.collection_id
     return None
 
 
