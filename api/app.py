@@ -41,7 +41,8 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     settings
         What to serve, and under which address.
     backend
-        What finds versions and items; None reads the catalog's manifests (no database, no server).
+        What finds versions and items; None takes what the settings say: the catalog's manifests (no database, no
+        server), or its index.
 
     Raises
     ------
@@ -62,11 +63,7 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     from api.queryables import QueryablesClient
     from api.version_routes import VersionRoutes
 
-    found = (
-        EmbeddedBackend(Catalog.open(settings.catalog), seconds=settings.max_search_seconds)
-        if backend is None
-        else backend
-    )
+    found = _backend(settings) if backend is None else backend
     title = settings.title or found.catalog.settings.title or "stacpin"
     framework = FrameworkSettings(
         _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings takes it
@@ -125,6 +122,17 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     describe(api.app)
     add_error_handlers(api.app, hide=found.catalog.url)
     return api.app
+
+
+def _backend(settings: ApiSettings) -> Backend:
+    catalog = Catalog.open(settings.catalog)
+    if settings.database_url is None:
+        return EmbeddedBackend(catalog, seconds=settings.max_search_seconds)
+    from api.pgstac_backend import PgstacBackend
+    from api.pgstac_client import PoolSettings
+
+    pool = PoolSettings(size=settings.database_pool, seconds=settings.max_search_seconds)
+    return PgstacBackend(catalog, settings.database_url.get_secret_value(), pool=pool)
 
 
 def _middlewares(settings: ApiSettings) -> list[Middleware]:

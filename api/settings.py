@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 __all__ = ["ApiSettings"]
 
@@ -14,6 +14,7 @@ __all__ = ["ApiSettings"]
 class ApiSettings(BaseModel):
     """Settings of one API; nothing is read from the environment, so two can live in one process.
 
+    ``database_url`` is where the catalog's index is; without it everything is read from the catalog itself.
     ``public_url`` is the address that clients use, where a proxy stands in front; otherwise links are made from the
     ``Host`` header. ``proxy_headers`` trusts ``Forwarded`` and ``X-Forwarded-*``: only where every request passes a
     proxy that sets them, since answers are cached by others and a forged address would stay in their caches.
@@ -22,6 +23,8 @@ class ApiSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     catalog: str
+    database_url: SecretStr | None = None
+    database_pool: int = Field(default=8, ge=1, le=200)
     title: str = ""
     description: str = "Pinned geospatial datasets: every version is an immutable STAC Collection."
     public_url: str | None = None

@@ -12,15 +12,21 @@ from catalog import cql_values
 from catalog.cql_nodes import COLUMNS, Getter, Test, Uses, both, getter, property_of, refused
 
 __all__ = [
+    "ARITHMETIC",
     "ARRAYS",
     "COMPARISONS",
+    "FUNCTIONS",
     "LIKES",
+    "Reader",
     "array_test",
     "between_test",
     "compare",
     "in_test",
+    "like_pattern",
     "like_test",
+    "literal_of",
     "null_test",
+    "reader_of",
 ]
 
 Reader = Literal["text", "number", "time"]
@@ -41,13 +47,13 @@ ARRAYS: dict[str, Callable[[list[Any], list[Any]], bool]] = {
     "a_contained_by": lambda left, right: set(left) <= set(right),
     "a_overlaps": lambda left, right: not set(left).isdisjoint(right),
 }
-_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
     "/": operator.truediv,
 }
-_FUNCTIONS: dict[str, Callable[[str], str]] = {
+FUNCTIONS: dict[str, Callable[[str], str]] = {
     "casei": str.upper,
     "upper": str.upper,
     "lower": str.lower,
@@ -64,7 +70,7 @@ _PAIR, _TRIPLE = 2, 3
 def compare(op: str, args: list[Any], uses: Uses) -> Test:
     """The test of ``=``, ``<>``, ``<``, ``<=``, ``>`` or ``>=``."""
     _count(op, args, _PAIR)
-    reader = _reader(args)
+    reader = reader_of(args)
     left, right = (_value(arg, reader, uses) for arg in args)
     holds = COMPARISONS[op]
 
@@ -81,7 +87,7 @@ def compare(op: str, args: list[Any], uses: Uses) -> Test:
 def between_test(op: str, args: list[Any], uses: Uses) -> Test:
     """The test of BETWEEN, both ends inclusive."""
     _count(op, args, _TRIPLE)
-    reader = _reader(args)
+    reader = reader_of(args)
     value, low, high = (_value(arg, reader, uses) for arg in args)
 
     def test(record: Any) -> bool | None:
@@ -98,10 +104,10 @@ def in_test(op: str, args: list[Any], uses: Uses) -> Test:
     _count(op, args, _PAIR)
     if not isinstance(args[1], list) or not args[1]:
         raise refused("IN wants a value and a list of values")
-    reader = _reader([args[0], *args[1]])
+    reader = reader_of([args[0], *args[1]])
     value = _value(args[0], reader, uses)
     if not any(isinstance(arg, dict) for arg in args[1]):
-        constants = {_literal(arg, reader) for arg in args[1]}
+        constants = {literal_of(arg, reader) for arg in args[1]}
         unknown = None if None in constants else False
 
         def quick(record: Any) -> bool | None:
@@ -128,19 +134,31 @@ def like_test(op: str, args: list[Any], uses: Uses) -> Test:
     if name in COLUMNS and name not in {"id", "collection"}:
         raise refused(f"{op.upper()} compares text, and {name!r} is none")
     value = _value(args[0], "text", uses)
-    if property_of(args[1]) is not None or _reader(args) != "text":
-        raise refused(f"{op.upper()} wants a pattern as text")
-    unused = Uses()
-    pattern = _value(args[1], "text", unused)(None)  # type: ignore[arg-type]
-    if unused.names or not isinstance(pattern, str):
-        raise refused(f"{op.upper()} wants a pattern as text")
-    matches = cql_values.like_matcher(pattern, ignore_case=op == "ilike")
+    matches = cql_values.like_matcher(like_pattern(op, args))
+    ignores_case = op == "ilike"
 
     def test(record: Any) -> bool | None:
         text = value(record)
-        return None if text is None else matches(text)
+        return None if text is None else matches(text.upper() if ignores_case else text)
 
     return test
+
+
+def like_pattern(op: str, args: list[Any]) -> str:
+    """The pattern of LIKE; that of ILIKE is for texts in upper case.
+
+    Raises
+    ------
+    InvalidInput
+        If it is not a text, or a function of one.
+    """
+    unused = Uses()
+    pattern = None
+    if property_of(args[1]) is None and reader_of(args) == "text":
+        pattern = _value(args[1], "text", unused)(None)  # type: ignore[arg-type]
+    if unused.names or not isinstance(pattern, str):
+        raise refused(f"{op.upper()} wants a pattern as text")
+    return pattern.upper() if op == "ilike" else pattern
 
 
 def null_test(op: str, args: list[Any], uses: Uses) -> Test:
@@ -182,7 +200,7 @@ def _count(op: str, args: list[Any], wanted: int) -> None:
         raise refused(f"{op} takes {wanted} arguments and was given {len(args)}")
 
 
-def _reader(args: list[Any]) -> Reader:
+def reader_of(args: list[Any]) -> Reader:
     """How the operands of one comparison are read (cql2_query of pgstac 0.10)."""
     columns = {COLUMNS[name] for name in map(property_of, args) if name in COLUMNS}
     if "geometry" in columns:
@@ -193,7 +211,7 @@ def _reader(args: list[Any]) -> Reader:
         return "text"
     if any(isinstance(arg, dict) and ("timestamp" in arg or "date" in arg) for arg in args):
         return "time"
-    if any(_is_number(arg) or (isinstance(arg, dict) and arg.get("op") in _ARITHMETIC) for arg in args):
+    if any(_is_number(arg) or (isinstance(arg, dict) and arg.get("op") in ARITHMETIC) for arg in args):
         return "number"
     return "text"
 
@@ -208,7 +226,7 @@ def _value(node: Any, reader: Reader, uses: Uses) -> Getter:
         return _property(name, reader, uses)
     if isinstance(node, dict) and "op" in node:
         return _operation(node, reader, uses)
-    constant = _literal(node, reader)
+    constant = literal_of(node, reader)
     return lambda _: constant
 
 
@@ -224,7 +242,14 @@ def _property(name: str, reader: Reader, uses: Uses) -> Getter:
     return value
 
 
-def _literal(node: Any, reader: Reader) -> Any:
+def literal_of(node: Any, reader: Reader) -> Any:
+    """A value of a filter, read so: a text, a number, microseconds since 1970, or None.
+
+    Raises
+    ------
+    InvalidInput
+        If it cannot be read so.
+    """
     if node is None:
         return None
     plain = node
@@ -247,16 +272,16 @@ def _operation(node: dict[str, Any], reader: Reader, uses: Uses) -> Getter:
     if not isinstance(args, list):
         raise refused(f"{str(op)[:50]!r} has no list of args")
     read = _READERS[reader]
-    if name in _FUNCTIONS:
+    if name in FUNCTIONS:
         _count(name, args, 1)
-        return partial(_apply, _FUNCTIONS[name], _value(args[0], "text", uses), read)
-    if name in _ARITHMETIC:
+        return partial(_apply, FUNCTIONS[name], _value(args[0], "text", uses), read)
+    if name in ARITHMETIC:
         _count(name, args, _PAIR)
         left, right = (_value(arg, "number", uses) for arg in args)
-        return partial(_calculate, _ARITHMETIC[name], left, right, read)
+        return partial(_calculate, ARITHMETIC[name], left, right, read)
     raise refused(
         f"{str(op)[:50]!r} is not a function that stacpin knows",
-        f"Known: {', '.join(sorted(_FUNCTIONS))} and {' '.join(_ARITHMETIC)}.",
+        f"Known: {', '.join(sorted(FUNCTIONS))} and {' '.join(ARITHMETIC)}.",
     )
 
 

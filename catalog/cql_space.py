@@ -10,7 +10,7 @@ import shapely
 from catalog.cql_nodes import Test, Uses, getter, property_of, refused
 from catalog.query_area import box_shape, geometry_shape, parse_bbox, parse_geometry
 
-__all__ = ["SPATIAL", "spatial_test"]
+__all__ = ["SPATIAL", "spatial_operands", "spatial_test"]
 
 _Predicate = Callable[..., Any]
 _PAIR = 2
@@ -30,15 +30,9 @@ SPATIAL: dict[str, _Predicate] = {
 
 def spatial_test(op: str, args: list[Any], uses: Uses) -> Test:
     """The test of a spatial operator between the item's footprint and a geometry or a box, in either order."""
-    if len(args) != _PAIR:
-        raise refused(f"{op} takes 2 arguments and was given {len(args)}")
-    places = [index for index, arg in enumerate(args) if property_of(arg) is not None]
-    if len(places) != 1 or property_of(args[places[0]]) != "geometry":
-        raise refused(f"{op} compares the property 'geometry' with a geometry or a box")
+    other, first = spatial_operands(op, args)
     footprint = getter("geometry", uses)
-    other = _shape(args[1 - places[0]])
     holds = SPATIAL[op]
-    first = places[0] == 0
 
     def test(record: Any) -> bool | None:
         shape = footprint(record)
@@ -51,6 +45,22 @@ def spatial_test(op: str, args: list[Any], uses: Uses) -> Test:
             return None
 
     return test
+
+
+def spatial_operands(op: str, args: list[Any]) -> tuple[shapely.Geometry, bool]:
+    """What a spatial operator compares footprints with, and whether the footprint is its first operand.
+
+    Raises
+    ------
+    InvalidInput
+        If it does not compare the footprint with one geometry or box.
+    """
+    if len(args) != _PAIR:
+        raise refused(f"{op} takes 2 arguments and was given {len(args)}")
+    places = [index for index, arg in enumerate(args) if property_of(arg) is not None]
+    if len(places) != 1 or property_of(args[places[0]]) != "geometry":
+        raise refused(f"{op} compares the property 'geometry' with a geometry or a box")
+    return _shape(args[1 - places[0]]), places[0] == 0
 
 
 def _shape(node: Any) -> shapely.Geometry:

@@ -14,7 +14,7 @@ from catalog.cql_nodes import COLUMNS, Test, Uses, both, getter, property_of, re
 from catalog.cql_values import time_of
 from catalog.query_time import DAY, parse_day, parse_instant
 
-__all__ = ["TEMPORAL", "temporal_test"]
+__all__ = ["TEMPORAL", "Moment", "interval_ends", "moments", "temporal_test"]
 
 Moment = float | int | None
 _Ends = Callable[[Any], tuple[Moment, Moment]]
@@ -77,23 +77,34 @@ def _operand(node: Any, uses: Uses, *, inside: bool = False) -> _Ends:
     name = property_of(node)
     if name is not None:
         return _property(name, uses)
-    ends = _interval(node)
+    ends = interval_ends(node)
     if ends is not None:
         if inside:
             raise refused("an interval's end must be a time, a date or a property", _HINT)
         return _range(ends, uses)
+    found = moments(node)
+    return lambda _: found
+
+
+def moments(node: Any) -> tuple[int, int]:
+    """The first and the last microsecond of a time or a date in a filter.
+
+    Raises
+    ------
+    InvalidInput
+        If it is neither.
+    """
     text = (node.get("timestamp") or node.get("date")) if isinstance(node, dict) else node
     if not isinstance(text, str):
         raise refused(f"{str(node)[:100]!r} is not a time", _HINT)
     day = parse_day(text)
     if day is not None:
         whole = not (isinstance(node, dict) and "timestamp" in node)
-        high = day + DAY - 1 if whole else day
-        return lambda _: (day, high)
+        return day, day + DAY - 1 if whole else day
     instant = parse_instant(text)
     if instant is None:
         raise refused(f"{text[:100]!r} is not a time", _HINT)
-    return lambda _: (instant, instant)
+    return instant, instant
 
 
 def _property(name: str, uses: Uses) -> _Ends:
@@ -109,7 +120,14 @@ def _property(name: str, uses: Uses) -> _Ends:
     return ends
 
 
-def _interval(node: Any) -> list[Any] | None:
+def interval_ends(node: Any) -> list[Any] | None:
+    """The two ends of an interval in a filter, None if a node is no interval.
+
+    Raises
+    ------
+    InvalidInput
+        If it is one that has not two ends.
+    """
     ends = node
     if isinstance(node, dict):
         ends = node.get("interval")

@@ -14,7 +14,17 @@ from typing import Any
 
 from catalog.query_time import parse_day, parse_instant
 
-__all__ = ["array_of", "like_matcher", "member", "number_of", "path_of", "text_of", "time_of", "unaccented"]
+__all__ = [
+    "array_of",
+    "like_escaped",
+    "like_matcher",
+    "member",
+    "number_of",
+    "path_of",
+    "text_of",
+    "time_of",
+    "unaccented",
+]
 
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _LONGEST_NUMBER = 400
@@ -112,14 +122,13 @@ def unaccented(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
-def like_matcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str], bool]:
+def like_matcher(pattern: str) -> Callable[[str], bool]:
     """A test for SQL's LIKE: ``%`` is any text, ``_`` one character, a backslash takes the next one as it is.
 
     The pieces between ``%`` are looked for from left to right, each as early as it can be: that is enough, and takes
     time that grows with pattern times text, where a regular expression with many ``.*`` could take for ever.
     """
-    flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
-    pieces = [re.compile(piece, flags) for piece in _pieces(pattern)]
+    pieces = [re.compile(piece, re.DOTALL) for piece in _pieces(pattern)]
     first, last = pieces[0], pieces[-1]
     if len(pieces) == 1:
         return lambda text: first.fullmatch(text) is not None
@@ -139,6 +148,12 @@ def like_matcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str], 
         return len(text) - tail >= place and last.fullmatch(text, len(text) - tail) is not None
 
     return test
+
+
+def like_escaped(pattern: str) -> str:
+    """A pattern of LIKE in one spelling: a backslash stands only before what needs one, and never alone at the end."""
+    plain = {"%": "\\%", "_": "\\_", "\\": "\\\\"}
+    return "".join(plain.get(c, c) if itself else c for c, itself in _tokens(pattern))
 
 
 def _tokens(pattern: str) -> list[tuple[str, bool]]:

@@ -155,6 +155,11 @@ class Catalog:
                 found = self._datasets[dataset_id] = Dataset(self.store, dataset_id, clock=self._clock)
         return found
 
+    def forget(self, dataset_id: str) -> None:
+        """Read a dataset's history anew: for stores that are copies, and whose entries may therefore go away."""
+        with self._lock:
+            self._datasets.pop(dataset_id, None)
+
     def dataset_ids(self) -> list[str]:
         """The ids of all datasets that have a version, sorted."""
         return [name for name in self.store.folders("datasets") if self._has(name)]

@@ -14,13 +14,17 @@ import numpy as np
 import pytest
 import rasterio
 import uvicorn
+from postgres import Cluster, postgres  # noqa: F401 - a fixture of this folder
 from rasterio.transform import from_origin
 
 from api.app import create_app
 from api.backend import EmbeddedBackend
+from api.pgstac_backend import PgstacBackend
 from api.settings import ApiSettings
 from catalog.assets import opaque_asset, raster_asset
 from catalog.items import build_item
+from catalog.pgstac.database import Database
+from catalog.pgstac.follow import Follower
 from catalog.raster_digest import raster_digest
 from versioning.catalog import Catalog
 from versioning.commit import CommitResult, commit
@@ -125,11 +129,27 @@ def client_of() -> Callable[..., TestClient]:
     return make
 
 
-@pytest.fixture(scope="session")
-def client(site: Site) -> TestClient:
-    """What contract tests ask. Another backend passes them by standing behind this fixture."""
-    app = create_app(ApiSettings(catalog=str(site.folder)))
-    return TestClient(app, base_url="http://api.test", raise_server_exceptions=False)
+@pytest.fixture(scope="session", params=["embedded", pytest.param("pgstac", marks=pytest.mark.slow)])
+def client(request: pytest.FixtureRequest, site: Site) -> Iterator[TestClient]:
+    """What contract tests ask: the API on each backend."""
+    catalog = Catalog.open(str(site.folder))
+    if request.param == "embedded":
+        backend = EmbeddedBackend(catalog)
+    else:
+        backend = PgstacBackend(catalog, indexed(request.getfixturevalue("postgres"), catalog))
+    app = create_app(ApiSettings(catalog=str(site.folder)), backend=backend)
+    yield TestClient(app, base_url="http://api.test", raise_server_exceptions=False)
+    if isinstance(backend, PgstacBackend):
+        backend.close()
+
+
+def indexed(cluster: Cluster, catalog: Catalog) -> str:
+    """The URL of a new database with the index of a catalog."""
+    database = Database(cluster.new_database())
+    follower = Follower(catalog, database)
+    follower.prepare()
+    assert not follower.step().failed
+    return database.url
 
 
 class Server:

@@ -1,0 +1,274 @@
+"""The backend of a team's server: histories and items from the index in PostgreSQL, all else from the store.
+
+What the index does not hold yet does not exist here, so ``latest`` is the latest that can be searched.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from threading import Lock
+from typing import Any, TypeVar
+
+import orjson
+from cachetools import LRUCache
+
+from api.backend import no_dataset
+from api.pgstac_client import PgstacClient, PoolSettings, StaleIndex
+from catalog.paging import Token, identity
+from catalog.pgstac.records import IndexedStore
+from catalog.pgstac.rows import OPEN, restored
+from catalog.pgstac.schema import FORM
+from catalog.pgstac.searching import REVISION, REVISIONS, Pinned, page_token, search_body
+from catalog.query import Query
+from catalog.search import SearchPage
+from versioning.catalog import Catalog
+from versioning.dataset import Dataset
+from versioning.errors import Conflict, InvalidInput, StorageUnavailable
+from versioning.ids import split_collection_id
+from versioning.rows import Row, make_row
+from versioning.version import Version
+
+__all__ = ["PgstacBackend"]
+
+_T = TypeVar("_T")
+# What a version is never changes but for its expiry, which so takes a second to show.
+_SECONDS = 1.0
+_TRIES = 3
+_STATE = "select catalog, form, state, generation from pin.state"
+_RECORDS = "select path, data, state from pin.records where state > $1 order by state"
+_PLACES = "select dataset, number, seq from pin.versions where seq > $1 order by number"
+_MATCHED = "select pin.matched($1::text::jsonb)"
+
+
+@dataclass(slots=True)
+class _Places:
+    """Where a dataset's versions stand in the index's sequence, by their numbers."""
+
+    numbers: list[int] = field(default_factory=list)
+    seqs: list[int] = field(default_factory=list)
+
+    def put(self, number: int, seq: int) -> None:
+        place = bisect_left(self.numbers, number)
+        if place < len(self.numbers) and self.numbers[place] == number:
+            self.seqs[place] = seq
+        else:
+            self.numbers.insert(place, number)
+            self.seqs.insert(place, seq)
+
+    def of(self, version: Version) -> Pinned | None:
+        place = bisect_left(self.numbers, version.number)
+        if place == len(self.numbers) or self.numbers[place] != version.number:
+            return None
+        ends = self.seqs[place + 1] if place + 1 < len(self.seqs) else OPEN
+        return Pinned(version, self.seqs[place], ends)
+
+
+class PgstacBackend:
+    """Answers from the pgstac index of a catalog.
+
+    Parameters
+    ----------
+    catalog
+        The catalog itself.
+    database_url
+        Where its index is; nothing is asked of it before the first request.
+    pool
+        Limits of the connections.
+    """
+
+    def __init__(self, catalog: Catalog, database_url: str, *, pool: PoolSettings | None = None) -> None:
+        self._store = IndexedStore(catalog.store)
+        self._catalog = Catalog(self._store, catalog.record)
+        self._client = PgstacClient(database_url, PoolSettings() if pool is None else pool)
+        self._lock = Lock()
+        self._state = self._seq = self._generation = -1
+        self._asked = float("-inf")
+        self._places: dict[str, _Places] = {}
+        self._matched: LRUCache[str, int] = LRUCache(4096)
+        self._revisions: LRUCache[tuple[str, str, int], list[Sequence[Any]]] = LRUCache(4096)
+        self._cached = Lock()
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog, with the histories that the index holds."""
+        return self._catalog
+
+    def dataset_ids(self) -> list[str]:
+        """The datasets that have versions in the index, sorted."""
+        self._refresh(0)
+        return self._catalog.dataset_ids()
+
+    def dataset(self, dataset_id: str) -> Dataset:
+        """A dataset with its history."""
+        self._refresh(0)
+        return self._dataset(dataset_id)
+
+    def _dataset(self, dataset_id: str) -> Dataset:
+        names = self._catalog.dataset_ids()
+        if dataset_id not in names:
+            raise no_dataset(dataset_id, names)
+        return self._catalog.dataset(dataset_id)
+
+    def resolve(self, dataset_id: str, ref: str) -> Version:
+        """The version that a reference means in the index."""
+        if ref.startswith("v") and ref[1:].isdecimal():
+            self._refresh(_SECONDS)
+            if dataset_id in self._places and self._places[dataset_id].numbers[-1] >= int(ref[1:]):
+                return self._dataset(dataset_id).resolve(ref)
+        return self.dataset(dataset_id).resolve(ref)
+
+    # -- items
+
+    def search(self, versions: Sequence[Version], query: Query, *, limit: int, token: str | None) -> SearchPage:
+        """One page of the items that match."""
+        ordered = sorted(versions, key=lambda version: version.collection_id)
+        for one, two in pairwise(ordered):
+            if one.dataset == two.dataset:
+                raise InvalidInput(f"{one.pin} and {two.pin} are versions of one dataset.", hint="Search one of them.")
+        owner = identity(ordered, query)
+        place = None if token is None else Token.decode(token, owner)
+        if not ordered:
+            return SearchPage([], None, None, 0)
+        return self._steady(lambda: self._page(ordered, query, limit, place, owner))
+
+    def _page(
+        self, versions: Sequence[Version], query: Query, limit: int, place: Token | None, owner: str
+    ) -> SearchPage:
+        pinned = [self._place_of(version) for version in versions]
+        token = None if place is None else self._token(pinned, place)
+        body = search_body(pinned, query, generation=self._generation, limit=limit, token=token)
+        found = self._client.search(body)
+        names = {version.dataset: version.collection_id for version in versions}
+        items = [restored(feature, names[feature["collection"]]) for feature in found.items]
+        whole = place is None and not found.more
+        return SearchPage(
+            items=items,
+            next=_written("next", items[-1], owner) if items and found.more else None,
+            prev=_written("prev", items[0], owner) if items and found.earlier else None,
+            matched=len(items) if whole else self._count(pinned, query, owner, body),
+        )
+
+    def _token(self, pinned: Sequence[Pinned], place: Token) -> str:
+        dataset, _ = split_collection_id(place.collection)
+        for each in pinned:
+            if each.version.collection_id == place.collection and "\0" not in place.item:
+                rows = self._client.rows(REVISION, dataset, place.item, each.begins)
+                if rows:
+                    return page_token(place.direction, dataset, rows[0][0])
+        raise InvalidInput(
+            "The paging token names an item that this search does not find.",
+            hint="Take it from a next or prev link of the same search, or start again without it.",
+            kind="invalid-token",
+        )
+
+    def _count(self, pinned: Sequence[Pinned], query: Query, owner: str, body: dict[str, Any]) -> int:
+        """How many match: versions never change, so it is counted once."""
+        if not query.narrows:
+            return sum(each.version.record.statistics.items for each in pinned)
+        with self._cached:
+            known = self._matched.get(owner)
+        if known is None:
+            known = self._client.rows(_MATCHED, orjson.dumps(body).decode())[0][0]
+            with self._cached:
+                self._matched[owner] = known
+        return known
+
+    def find(self, version: Version, item_id: str) -> Row | None:
+        """One item of a version, or None."""
+
+        def find() -> Row | None:
+            pinned = [self._place_of(version)]
+            body = search_body(pinned, Query(ids=(item_id,)), generation=self._generation, limit=1)
+            items = self._client.search(body).items
+            return make_row(restored(items[0], version.collection_id)) if items else None
+
+        return self._steady(find)
+
+    def digest(self, version: Version, item_id: str) -> bytes | None:
+        """The digest of one item of a version, or None."""
+        place = self._place_of(version).begins
+        key = (version.dataset, item_id, self._state)
+        with self._cached:
+            rows = self._revisions.get(key)
+        if rows is None:
+            rows = self._client.rows(REVISIONS, version.dataset, item_id)
+            with self._cached:
+                self._revisions[key] = rows
+        return next((digest for begins, ends, digest in rows if begins <= place < ends), None)
+
+    # -- what the index holds
+
+    def _steady(self, work: Callable[[], _T]) -> _T:
+        """Do some work by places in the sequence; again where the index was built anew meanwhile."""
+        for _ in range(_TRIES):
+            try:
+                return work()
+            except StaleIndex:
+                self._refresh(0)
+        raise StorageUnavailable("The index is being built anew.", hint="Try again in a few seconds.")
+
+    def _place_of(self, version: Version) -> Pinned:
+        for within in (_SECONDS, 0):
+            self._refresh(within)
+            places = self._places.get(version.dataset)
+            found = None if places is None else places.of(version)
+            if found is not None:
+                return found
+        raise StorageUnavailable(
+            f"{version.pin} is not in the index at the moment.", hint="It is being built anew: try again later."
+        )
+
+    def _refresh(self, within: float) -> None:
+        """Read what changed in the index, unless that was done within some seconds."""
+        if time.monotonic() - self._asked < within:
+            return
+        with self._lock:
+            moment = time.monotonic()
+            if moment - self._asked < within:
+                return
+            rows = self._client.rows(_STATE)
+            if not rows or (rows[0][0], rows[0][1]) != (self._catalog.record.id, FORM):
+                raise _other_index(rows, self._catalog.record.id)
+            # Never newer than the places that are read next: whoever goes by older ones is told so.
+            _, _, state, self._generation = rows[0]
+            if state != self._state:
+                self._take(self._client.rows(_RECORDS, self._state))
+            self._asked = moment
+
+    def _take(self, records: Sequence[Sequence[Any]]) -> None:
+        dropped = {path.split("/")[1] for path, data, _ in records if data is None}
+        for dataset_id in dropped:
+            self._catalog.forget(dataset_id)
+            self._places.pop(dataset_id, None)
+        # Read after the records: a version that has a record has its place then.
+        places = self._client.rows(_PLACES, self._seq)
+        for dataset_id, number, seq in places:
+            self._places.setdefault(dataset_id, _Places()).put(number, seq)
+        self._store.update((path, data) for path, data, _ in records)
+        self._seq = max([self._seq, *(seq for _, _, seq in places)])
+        self._state = max([self._state, *(state for _, _, state in records)])
+
+
+def _written(direction: Any, item: dict[str, Any], owner: str) -> str:
+    return Token(direction, item["collection"], item["id"]).encode(owner)
+
+
+def _other_index(rows: Sequence[Sequence[Any]], catalog_id: str) -> StorageUnavailable | Conflict:
+    if not rows:
+        return StorageUnavailable("There is no index yet.", hint="Make it: stacpin index", kind="no-index")
+    catalog, form = rows[0][0], rows[0][1]
+    if catalog != catalog_id:
+        return Conflict("The database is the index of another catalog.", kind="other-catalog")
+    return StorageUnavailable(
+        f"The index has form {form}, this server reads {FORM}.",
+        hint="Bring it up to date: stacpin index",
+        kind="no-index",
+    )

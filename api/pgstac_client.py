@@ -1,0 +1,240 @@
+"""Searches through stac-fastapi-pgstac's own client, on a pool of connections that lives in a thread of its own.
+
+The routes are synchronous and run in a pool of threads; the client is asynchronous and its connections belong to one
+event loop. That loop runs here, whatever server, worker or test asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import asyncpg
+from pydantic import BaseModel, Field
+from stac_fastapi.pgstac.config import Settings
+from stac_fastapi.pgstac.core import CoreCrudClient
+from stac_fastapi.pgstac.db import con_init, get_connection
+from stac_fastapi.pgstac.types.search import PgstacSearch
+from starlette.requests import Request
+
+from catalog.pgstac.database import public_url
+from versioning.errors import Forbidden, InvalidInput, StacpinError, StorageUnavailable
+
+__all__ = ["Features", "PgstacClient", "PoolSettings", "StaleIndex"]
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+# How much longer than a statement may take somebody waits for its answer.
+_GRACE = 10
+# What pin.current in schema.sql raises.
+_STALE = "PIN01"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Limits of the connections to the database.
+
+    Attributes
+    ----------
+    size
+        At most so many connections, and so many searches at once.
+    seconds
+        How long a statement may take.
+    wait
+        How long a request waits for a free connection before it is told to come back.
+    """
+
+    size: int = 8
+    seconds: float = 20
+    wait: float = 10
+
+
+class StaleIndex(StorageUnavailable):
+    """The index was built anew between two questions: read again where versions stand in it, and ask once more."""
+
+    kind = "stale-index"
+
+
+class _Fields(BaseModel):
+    """Items get their links later, from whoever knows the address of the request: so none are made here."""
+
+    include: set[str] = set()
+    exclude: set[str] = {"links"}
+
+
+class _Search(PgstacSearch):
+    """pgstac's own search with what ours use of it; what they hold is checked before, so it is not checked again."""
+
+    filter: dict[str, Any] | None = None
+    filter_lang: str | None = Field(default=None, alias="filter-lang")
+    sortby: list[dict[str, Any]] | None = None
+    token: str | None = None
+    fields: _Fields = _Fields()
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """One page as pgstac's client gives it, and whether there are pages after and before it."""
+
+    items: list[dict[str, Any]]
+    more: bool
+    earlier: bool
+
+
+class _LazyPool:
+    """The pool as the client wants it, opened when somebody first needs a connection."""
+
+    def __init__(self, opened: Callable[[], Coroutine[Any, Any, asyncpg.Pool]], seconds: float) -> None:
+        self._opened = opened
+        self._seconds = seconds
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        pool = await self._opened()
+        async with pool.acquire(timeout=self._seconds) as connection:
+            yield connection
+
+
+class PgstacClient:
+    """What asks the index's database. Its thread and its connections start with the first question.
+
+    Parameters
+    ----------
+    url
+        The database.
+    pool
+        Its limits.
+
+    Raises
+    ------
+    StorageUnavailable
+        From every question, if the database does not answer.
+    """
+
+    def __init__(self, url: str, pool: PoolSettings) -> None:
+        self.where = public_url(url)
+        self._url = url
+        self._pool_settings = pool
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="pgstac", daemon=True)
+        self._thread.start()
+        self._client = CoreCrudClient()
+        self._pool: asyncpg.Pool | None = None
+        self._opening: asyncio.Lock | None = None
+        self._readpool = _LazyPool(self._opened, pool.wait)
+        state = SimpleNamespace(
+            settings=Settings(_env_file=None, use_api_hydrate=True),  # pyright: ignore[reportCallIssue]
+            get_connection=get_connection,
+            router_prefix="",
+            readpool=self._readpool,
+        )
+        # What the client reads of a request: the state of its application, and an address that no answer keeps.
+        self._request = Request(
+            {
+                "type": "http", "method": "GET", "scheme": "http", "server": ("pgstac", 80), "root_path": "",
+                "path": "/search", "query_string": b"", "headers": [], "app": SimpleNamespace(state=state),
+            }
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End the connections and the thread."""
+        if self._loop.is_closed():
+            return
+        if self._pool is not None:
+            asyncio.run_coroutine_threadsafe(self._pool.close(), self._loop).result(_GRACE)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_GRACE)
+        self._loop.close()
+
+    # -- questions, from any thread
+
+    def search(self, body: dict[str, Any]) -> Features:
+        """A page of a search whose body :mod:`catalog.pgstac.searching` made."""
+        return self._wait(self._search(body))
+
+    def rows(self, query: str, *args: object) -> list[Sequence[Any]]:
+        """The rows of a query of ours."""
+        return self._wait(self._rows(query, args))
+
+    async def _search(self, body: dict[str, Any]) -> Features:
+        asked = _Search.model_construct(**{key.replace("-", "_"): value for key, value in body.items()})
+        found: dict[str, Any] = await self._client._search_base(asked, request=self._request)  # noqa: SLF001 - the one funnel of all its searches  # pyright: ignore[reportAssignmentType]
+        rels = {link["rel"] for link in found["links"]}
+        return Features(found["features"], "next" in rels, "previous" in rels or "prev" in rels)
+
+    async def _rows(self, query: str, args: tuple[object, ...]) -> list[Sequence[Any]]:
+        async with self._readpool.acquire() as connection:
+            return await connection.fetch(query, *args)
+
+    def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(self._pool_settings.seconds + self._pool_settings.wait + _GRACE)
+        except StacpinError:
+            raise
+        except Exception as error:
+            future.cancel()
+            raise self._told(error) from error
+
+    def _told(self, error: Exception) -> StacpinError:
+        """A database's error in our words; what is no such thing stays as it is."""
+        match error:
+            case asyncpg.PostgresError() if getattr(error, "sqlstate", None) == _STALE:
+                return StaleIndex("The index was built anew meanwhile.", hint="Ask again.")
+            case asyncpg.QueryCanceledError():
+                return InvalidInput(
+                    f"the search takes longer than {self._pool_settings.seconds:g} seconds.",
+                    hint="Narrow it by bbox, datetime or ids, or simplify its filter.",
+                    kind="too-slow",
+                )
+            case asyncpg.InvalidPasswordError() | asyncpg.InsufficientPrivilegeError():
+                return Forbidden("The index refuses the server's user.", hint="Give it the role pgstac_read.")
+            case TimeoutError() | OSError() | asyncpg.PostgresConnectionError() | asyncpg.InterfaceError():
+                return self._unavailable(error)
+            case asyncpg.OperatorInterventionError() | asyncpg.InsufficientResourcesError():
+                return self._unavailable(error)
+            case asyncpg.DataError() | asyncpg.RaiseError():
+                _log.warning("%s refuses a search: %s", self.where, error)
+                return InvalidInput("The index cannot answer this search.", hint="Simplify it.", kind="invalid-search")
+            case asyncpg.UndefinedTableError() | asyncpg.UndefinedFunctionError() | asyncpg.InvalidSchemaNameError():
+                return StorageUnavailable("There is no index yet.", hint="Make it: stacpin index", kind="no-index")
+        raise error
+
+    def _unavailable(self, error: Exception) -> StorageUnavailable:
+        _log.warning("%s does not answer: %s", self.where, error)
+        return StorageUnavailable("The index does not answer.", hint="Try again in a few seconds.")
+
+    async def _opened(self) -> asyncpg.Pool:
+        """The pool, opened when it is first needed, and again where that failed."""
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=1,
+                    max_size=self._pool_settings.size,
+                    max_inactive_connection_lifetime=300,
+                    init=con_init,
+                    timeout=self._pool_settings.wait,
+                    server_settings={
+                        "search_path": "pgstac,public",
+                        "application_name": "stacpin",
+                        "timezone": "UTC",
+                        "statement_timeout": str(int(self._pool_settings.seconds * 1000)),
+                        "idle_in_transaction_session_timeout": "60000",
+                        "default_transaction_read_only": "on",
+                        # Every search would write to pgstac's table of searches.
+                        "pgstac.readonly": "true",
+                        # 20 ms to start workers for 2 ms of work.
+                        "max_parallel_workers_per_gather": "0",
+                        "jit": "off",
+                    },
+                )
+            return self._pool

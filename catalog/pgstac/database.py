@@ -1,0 +1,139 @@
+"""Connections to the index's database: with pgstac's search path, errors in our words, retried where that is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import errors
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from versioning.errors import Forbidden, Integrity, InvalidInput, StacpinError, StorageUnavailable
+
+__all__ = ["Database", "public_url"]
+
+_T = TypeVar("_T")
+# What passes by itself: another transaction was in the way, or the server went away, restarts, or is full for a moment.
+_PASSING = (
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.LockNotAvailable,
+    errors.CannotConnectNow,
+    errors.TooManyConnections,
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+)
+_CONNECT_SECONDS = 10
+
+
+class Database:
+    """The database of an index, by its URL. Each use is a connection of its own, closed afterwards.
+
+    Parameters
+    ----------
+    url
+        ``postgresql://user:password@host:port/database``, with libpq's parameters; or libpq's own form.
+    patience
+        For how many seconds what passes by itself is tried again; 0 for not at all.
+    """
+
+    def __init__(self, url: str, *, patience: float = 60) -> None:
+        self.url = url
+        self.patience = patience
+
+    @contextmanager
+    def connect(self) -> Iterator[psycopg.Connection]:
+        """A connection whose block is one transaction.
+
+        Raises
+        ------
+        StorageUnavailable
+            If the server does not answer, or the connection breaks.
+        Forbidden
+            If it refuses the user.
+        """
+        with _translated(self.url):
+            connection = psycopg.connect(
+                self.url,
+                connect_timeout=_CONNECT_SECONDS,
+                application_name="stacpin",
+                options="-c search_path=pgstac,public -c timezone=UTC",
+            )
+            with connection:
+                yield connection
+
+    def run(self, work: Callable[[psycopg.Connection], _T]) -> _T:
+        """Do some work in one transaction; all of it again where it failed for what passes by itself.
+
+        Raises
+        ------
+        StacpinError
+            What the work raises, and what a database raises in our words.
+        """
+        with _translated(self.url):
+            for attempt in Retrying(
+                stop=stop_after_delay(self.patience),
+                wait=wait_random_exponential(multiplier=0.05, max=5),
+                retry=retry_if_exception(_passes),
+                reraise=True,
+            ):
+                with attempt, self.connect() as connection:
+                    return work(connection)
+        raise AssertionError  # tenacity raises what was raised last
+
+
+def _passes(error: BaseException) -> bool:
+    cause = error.__cause__ if isinstance(error, StacpinError) else error
+    # A connection that broke, or was never made, has no state of its own to tell.
+    broken = isinstance(cause, psycopg.OperationalError) and cause.sqlstate is None
+    return broken or isinstance(cause, _PASSING)
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    where = public_url(url)
+    try:
+        yield
+    except (errors.InvalidPassword, errors.InvalidAuthorizationSpecification, errors.InsufficientPrivilege) as error:
+        raise Forbidden(
+            f"{where} refuses this user: {_told(error)}.", hint="See docs/service.md for the rights that are needed."
+        ) from error
+    except errors.InvalidCatalogName as error:
+        raise StorageUnavailable(
+            f"{where} does not exist.", hint="Make it: createdb --template template0 --locale C --encoding UTF8 NAME"
+        ) from error
+    except (*_PASSING, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if isinstance(error, psycopg.ProgrammingError) or "invalid connection option" in str(error):
+            raise InvalidInput(f"{where} cannot be used: {_told(error)}.") from error
+        raise StorageUnavailable(
+            f"{where} does not answer: {_told(error)}.", hint="Check the server and the address."
+        ) from error
+    except (errors.UndefinedTable, errors.UndefinedFunction, errors.InvalidSchemaName) as error:
+        raise StorageUnavailable(
+            f"{where} has no index: {_told(error)}.", hint="Make it: stacpin index", kind="no-index"
+        ) from error
+    except psycopg.ProgrammingError as error:
+        raise InvalidInput(f"{where} cannot be used: {_told(error)}.") from error
+    except psycopg.DataError as error:
+        raise Integrity(
+            f"{where} took not what was indexed: {_told(error)}.", hint="stacpin index --rebuild"
+        ) from error
+
+
+def _told(error: psycopg.Error) -> str:
+    text = error.diag.message_primary or str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+    return text.rstrip(".")[:300]
+
+
+def public_url(url: str) -> str:
+    """A database's address without its user's password: ``postgresql://host:5432/stac``."""
+    if "://" not in url:
+        kept = [part for part in url.split() if part.partition("=")[0] in {"host", "hostaddr", "port", "dbname"}]
+        return "the database " + " ".join(kept)
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
