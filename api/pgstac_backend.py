@@ -21,13 +21,13 @@ from api.pgstac_client import PgstacClient, PoolSettings, StaleIndex
 from catalog.paging import Token, identity
 from catalog.pgstac.records import IndexedStore
 from catalog.pgstac.rows import OPEN, restored
-from catalog.pgstac.schema import FORM
+from catalog.pgstac.schema import check_schema
 from catalog.pgstac.searching import REVISION, REVISIONS, Pinned, page_token, search_body
 from catalog.query import Query
 from catalog.search import SearchPage
 from versioning.catalog import Catalog
 from versioning.dataset import Dataset
-from versioning.errors import Conflict, InvalidInput, StorageUnavailable
+from versioning.errors import InvalidInput, StorageUnavailable
 from versioning.ids import split_collection_id
 from versioning.rows import Row, make_row
 from versioning.version import Version
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 # What a version is never changes but for its expiry, which so takes a second to show.
 _SECONDS = 1.0
 _TRIES = 3
-_STATE = "select catalog, form, state, generation from pin.state"
+_STATE = "select state, generation from pin.state"
 _RECORDS = "select path, data, state from pin.records where state > $1 order by state"
 _PLACES = "select dataset, number, seq from pin.versions where seq > $1 order by number"
 _MATCHED = "select pin.matched($1::text::jsonb)"
@@ -87,6 +87,7 @@ class PgstacBackend:
         self._lock = Lock()
         self._state = self._seq = self._generation = -1
         self._asked = float("-inf")
+        self._checked = False
         self._places: dict[str, _Places] = {}
         self._matched: LRUCache[str, int] = LRUCache(4096)
         self._revisions: LRUCache[tuple[str, str, int], list[Sequence[Any]]] = LRUCache(4096)
@@ -234,11 +235,13 @@ class PgstacBackend:
             moment = time.monotonic()
             if moment - self._asked < within:
                 return
-            rows = self._client.rows(_STATE)
-            if not rows or (rows[0][0], rows[0][1]) != (self._catalog.record.id, FORM):
-                raise _other_index(rows, self._catalog.record.id)
+            rows = self._client.rows(_STATE) if self._checked else []
+            if not rows:  # at first, and where somebody took the index away
+                check_schema(self._client.rows, self._catalog.record.id)
+                self._checked = True
+                rows = self._client.rows(_STATE)
             # Never newer than the places that are read next: whoever goes by older ones is told so.
-            _, _, state, self._generation = rows[0]
+            state, self._generation = rows[0]
             if state != self._state:
                 self._take(self._client.rows(_RECORDS, self._state))
             self._asked = moment
@@ -259,16 +262,3 @@ class PgstacBackend:
 
 def _written(direction: Any, item: dict[str, Any], owner: str) -> str:
     return Token(direction, item["collection"], item["id"]).encode(owner)
-
-
-def _other_index(rows: Sequence[Sequence[Any]], catalog_id: str) -> StorageUnavailable | Conflict:
-    if not rows:
-        return StorageUnavailable("There is no index yet.", hint="Make it: stacpin index", kind="no-index")
-    catalog, form = rows[0][0], rows[0][1]
-    if catalog != catalog_id:
-        return Conflict("The database is the index of another catalog.", kind="other-catalog")
-    return StorageUnavailable(
-        f"The index has form {form}, this server reads {FORM}.",
-        hint="Bring it up to date: stacpin index",
-        kind="no-index",
-    )

@@ -55,6 +55,19 @@ class PoolSettings:
     wait: float = 10
 
 
+# The server is not there, goes away, or has no room.
+_GONE = (
+    TimeoutError,
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,
+)
+
+
 class StaleIndex(StorageUnavailable):
     """The index was built anew between two questions: read again where versions stand in it, and ask once more."""
 
@@ -129,7 +142,8 @@ class PgstacClient:
         self._opening: asyncio.Lock | None = None
         self._readpool = _LazyPool(self._opened, pool.wait)
         state = SimpleNamespace(
-            settings=Settings(_env_file=None, use_api_hydrate=True),  # pyright: ignore[reportCallIssue]
+            # Nothing was left out of the items that hydration would have to mark.
+            settings=Settings(_env_file=None, use_api_hydrate=True, exclude_hydrate_markers=False),  # pyright: ignore[reportCallIssue]
             get_connection=get_connection,
             router_prefix="",
             readpool=self._readpool,
@@ -184,31 +198,29 @@ class PgstacClient:
 
     def _told(self, error: Exception) -> StacpinError:
         """A database's error in our words; what is no such thing stays as it is."""
+        if isinstance(error, _GONE):
+            _log.warning("%s does not answer: %s", self.where, error)
+            return StorageUnavailable("The index does not answer.", hint="Try again in a few seconds.")
+        told: StacpinError | None = None
         match error:
             case asyncpg.PostgresError() if getattr(error, "sqlstate", None) == _STALE:
-                return StaleIndex("The index was built anew meanwhile.", hint="Ask again.")
+                told = StaleIndex("The index was built anew meanwhile.", hint="Ask again.")
             case asyncpg.QueryCanceledError():
-                return InvalidInput(
+                told = InvalidInput(
                     f"the search takes longer than {self._pool_settings.seconds:g} seconds.",
                     hint="Narrow it by bbox, datetime or ids, or simplify its filter.",
                     kind="too-slow",
                 )
-            case asyncpg.InvalidPasswordError() | asyncpg.InsufficientPrivilegeError():
-                return Forbidden("The index refuses the server's user.", hint="Give it the role pgstac_read.")
-            case TimeoutError() | OSError() | asyncpg.PostgresConnectionError() | asyncpg.InterfaceError():
-                return self._unavailable(error)
-            case asyncpg.OperatorInterventionError() | asyncpg.InsufficientResourcesError():
-                return self._unavailable(error)
             case asyncpg.DataError() | asyncpg.RaiseError():
                 _log.warning("%s refuses a search: %s", self.where, error)
-                return InvalidInput("The index cannot answer this search.", hint="Simplify it.", kind="invalid-search")
+                told = InvalidInput("The index cannot answer this search.", hint="Simplify it.", kind="invalid-search")
+            case asyncpg.InvalidPasswordError() | asyncpg.InsufficientPrivilegeError():
+                told = Forbidden("The index refuses the server's user.", hint="Give it the role pgstac_read.")
             case asyncpg.UndefinedTableError() | asyncpg.UndefinedFunctionError() | asyncpg.InvalidSchemaNameError():
-                return StorageUnavailable("There is no index yet.", hint="Make it: stacpin index", kind="no-index")
-        raise error
-
-    def _unavailable(self, error: Exception) -> StorageUnavailable:
-        _log.warning("%s does not answer: %s", self.where, error)
-        return StorageUnavailable("The index does not answer.", hint="Try again in a few seconds.")
+                told = StorageUnavailable("There is no index yet.", hint="Make it: stacpin index", kind="no-index")
+        if told is None:
+            raise error
+        return told
 
     async def _opened(self) -> asyncpg.Pool:
         """The pool, opened when it is first needed, and again where that failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -27,6 +28,7 @@ _PASSING = (
     errors.CrashShutdown,
 )
 _CONNECT_SECONDS = 10
+_REFUSAL = re.compile(r"authentication failed|no password supplied|pg_hba\.conf|does not exist|not permitted to log in")
 
 
 class Database:
@@ -89,7 +91,12 @@ def _passes(error: BaseException) -> bool:
     cause = error.__cause__ if isinstance(error, StacpinError) else error
     # A connection that broke, or was never made, has no state of its own to tell.
     broken = isinstance(cause, psycopg.OperationalError) and cause.sqlstate is None
-    return broken or isinstance(cause, _PASSING)
+    return (broken and not _refused(cause)) or isinstance(cause, _PASSING)
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether a server refused a connection for what does not pass: libpq has only words for that."""
+    return _REFUSAL.search(str(error)) is not None
 
 
 @contextmanager
@@ -101,13 +108,12 @@ def _translated(url: str) -> Iterator[None]:
         raise Forbidden(
             f"{where} refuses this user: {_told(error)}.", hint="See docs/service.md for the rights that are needed."
         ) from error
-    except errors.InvalidCatalogName as error:
-        raise StorageUnavailable(
-            f"{where} does not exist.", hint="Make it: createdb --template template0 --locale C --encoding UTF8 NAME"
-        ) from error
     except (*_PASSING, psycopg.OperationalError, psycopg.InterfaceError) as error:
-        if isinstance(error, psycopg.ProgrammingError) or "invalid connection option" in str(error):
-            raise InvalidInput(f"{where} cannot be used: {_told(error)}.") from error
+        if re.search(r'database "[^"]*" does not exist', str(error)):
+            hint = "Make it: createdb --template template0 --locale C --encoding UTF8 NAME"
+            raise StorageUnavailable(f"{where} does not exist.", hint=hint) from error
+        if error.sqlstate is None and _refused(error):
+            raise Forbidden(f"{where} refuses this user.", hint="Check user, password and pg_hba.conf.") from error
         raise StorageUnavailable(
             f"{where} does not answer: {_told(error)}.", hint="Check the server and the address."
         ) from error

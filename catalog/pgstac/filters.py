@@ -21,6 +21,7 @@ from catalog.cql_nodes import COLUMNS, property_of
 from catalog.cql_space import SPATIAL, spatial_operands
 from catalog.cql_time import Moment
 from catalog.cql_values import like_escaped, path_of
+from catalog.pgstac.rows import without_nul
 from catalog.query_time import instant_text
 
 __all__ = ["all_of", "any_of", "geometry_meets", "op", "translate"]
@@ -161,9 +162,11 @@ class _Writer:
         if isinstance(node, dict) and "op" in node:
             return self._operation(node["op"].lower(), node["args"], reader)
         value = cql_compare.literal_of(node, reader)
-        if reader == "text" or value is None:
+        if reader == "text":
             return value
-        return _moment(value) if reader == "time" else op("pin_float", value)
+        if reader == "number":
+            return op("pin_float", value)
+        return op("pin_no_moment") if value is None else _moment(value)
 
     def _property(self, name: str, reader: Reader) -> Any:
         match COLUMNS.get(name):
@@ -212,7 +215,7 @@ def _spatial(name: str, args: list[Any], *, sure: bool) -> Node:
 
 def _array(node: Any) -> Node:
     name = property_of(node)
-    return op("pin_list", orjson.dumps(node).decode()) if name is None else op("pin_texts", _dotted(name))
+    return op("pin_list", orjson.dumps(without_nul(node)).decode()) if name is None else op("pin_texts", _dotted(name))
 
 
 def _dotted(name: str) -> str:

@@ -139,9 +139,12 @@ class Follower:
 
 def _watermark(connection: psycopg.Connection, *, dataset_id: str, head: int) -> int:
     row = connection.execute(
-        "update pin.datasets set head = greatest(head, %s) where id = %s returning indexed", (head, dataset_id)
+        "insert into pin.datasets (id, head) values (%s, %s) on conflict (id) do update"
+        " set head = greatest(datasets.head, excluded.head) returning indexed",
+        (dataset_id, head),
     ).fetchone()
-    return 0 if row is None else row[0]
+    assert row is not None
+    return row[0]
 
 
 def _known(connection: psycopg.Connection, folder: str) -> set[str]:

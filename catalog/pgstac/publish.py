@@ -25,6 +25,7 @@ __all__ = ["Published", "publish", "put_record"]
 
 _TOGETHER = 512
 _LONGEST_NAME = 200  # that a search may sort by
+_MOST_NAMES = 20_000
 # What no item's time lies outside of; so that no later version makes pgstac rebuild its constraints (0.5 s each).
 _WIDE = "[0001-01-01T00:00:00Z,9999-12-31T23:59:59.999999Z]"
 _TABLE = "create temporary table revisions (id text, geometry text, datetime text, end_datetime text, content text,"
@@ -61,7 +62,6 @@ def publish(connection: psycopg.Connection, dataset: Dataset, number: int, *, li
     """
     # Serialises all who publish: the order of the sequence is the order of commits.
     connection.execute("select from pin.state for update")
-    connection.execute("insert into pin.datasets (id) values (%s) on conflict do nothing", (dataset.id,))
     indexed = _one(connection, "select indexed from pin.datasets where id = %s", dataset.id)
     if indexed >= number:
         return None
@@ -210,7 +210,7 @@ def _add(
         for row in rows:
             private = f'{{"f":{seq},"u":{OPEN},"d":"{row.digest.hex()}"}}'
             copy.write_row((revision_id(row.id, seq), row.geometry, row.start, row.end, row.content, private))
-            names |= row.names
+            names |= row.numbers
             added += 1
     connection.execute(_INSERT, {"dataset": dataset})
     connection.execute("drop table revisions")
@@ -219,9 +219,10 @@ def _add(
 
 
 def _register(connection: psycopg.Connection, names: set[str]) -> None:
-    """Tell pgstac how to sort by properties that it has not seen before: numbers as numbers."""
+    """Tell pgstac to sort by these names as by numbers: all else it sorts as text, which is what is meant."""
     known = {name for (name,) in connection.execute("select name from pgstac.queryables where collection_ids is null")}
-    new = sorted(name for name in names - known if name.strip() and len(name) <= _LONGEST_NAME)
+    new = sorted(name for name in names - known if name.strip() and "\0" not in name and len(name) <= _LONGEST_NAME)
+    new = new[: max(0, _MOST_NAMES - len(known))]
     if new:
         # One statement: pgstac looks at all its partitions after each.
         connection.execute(

@@ -6,6 +6,7 @@ not (no geometry, heights, a NUL in a text, pgstac's own marks) carry their exac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,18 +20,20 @@ from catalog.query_time import instant_text
 from versioning.canonical import parse
 from versioning.rows import Row
 
-__all__ = ["OPEN", "IndexedRow", "indexed_rows", "restored", "revision_id", "stored_id", "without_nul"]
+__all__ = ["OPEN", "IndexedRow", "indexed_rows", "restored", "revision_id", "without_nul"]
 
 # The end of a revision that is still valid.
 OPEN = 2**31 - 1
 _SRID = 4326
 _EXACT = "pin:exact"
+# The item's id once more: a search of several datasets that sorts by id cannot go by the ids of revisions.
+_ID = "pin:id"
 _PLAIN_KEYS = ({"type", "coordinates"}, {"type", "geometries"})
 # Columns of pgstac's table, and a key that it takes for its own.
 _NOT_CONTENT = ("id", "collection", "geometry", "type")
-_FOREIGN = ("pgstac:base_item", _EXACT)
-# What pgstac's hydration reads as "not there", and what jsonb cannot hold.
-_MARKS = ("𒍟".encode(), b"\\u0000")
+_FOREIGN = ("pgstac:base_item", _EXACT, _ID)
+# What jsonb cannot hold, and what may be a number of 2^53 and more, which the store reads as a float (RFC 8785).
+_FRAGILE = re.compile(rb"\\u0000|(?<![\d.])\d{16}")
 # pgstac has ST_AsGeoJSON write twenty decimals: of a smaller number not all seventeen digits.
 _FINEST, _LARGEST = 1e-3, 1e9
 _TOGETHER = 512
@@ -38,7 +41,7 @@ _TOGETHER = 512
 
 @dataclass(frozen=True, slots=True)
 class IndexedRow:
-    """One revision as a row: ``geometry`` is EWKB in hex digits, ``names`` are the properties that items have."""
+    """One revision as a row: ``geometry`` is EWKB in hex digits, ``numbers`` names where it has some."""
 
     id: str
     digest: bytes
@@ -46,17 +49,12 @@ class IndexedRow:
     start: str
     end: str
     content: str
-    names: frozenset[str]
+    numbers: frozenset[str]
 
 
 def revision_id(item_id: str, begins: int) -> str:
     """``t01!7``: ``!`` sorts below every character of an item id, so revisions sort as their items do."""
     return f"{item_id}!{begins}"
-
-
-def stored_id(revision: str) -> str:
-    """The item's id."""
-    return revision.partition("!")[0]
 
 
 def indexed_rows(rows: Iterable[Row]) -> Iterator[IndexedRow]:
@@ -94,13 +92,14 @@ def _indexed(row: Row, geometry: str, written: str | None) -> IndexedRow:
     plain = (
         written is not None
         and _survives(item["geometry"], orjson.loads(written))
-        and not any(mark in row.item for mark in _MARKS)
+        and _FRAGILE.search(row.item) is None
         and not any(key in item for key in _FOREIGN)
     )
     content = {key: value for key, value in item.items() if key not in _NOT_CONTENT and key not in _FOREIGN}
     if not plain:
         content = without_nul(content)
         content[_EXACT] = row.item.decode()
+    content[_ID] = row.id
     assert row.start is not None and row.end is not None  # noqa: PT018 - an item without a time is refused
     return IndexedRow(
         id=row.id,
@@ -109,7 +108,7 @@ def _indexed(row: Row, geometry: str, written: str | None) -> IndexedRow:
         start=instant_text(row.start),
         end=instant_text(row.end),
         content=orjson.dumps(content).decode(),
-        names=frozenset(_names(item["properties"])),
+        numbers=frozenset((*_numbers(item["properties"]), *(f"assets.{name}" for name in _numbers(item["assets"])))),
     )
 
 
@@ -126,16 +125,18 @@ def _usual(value: Any) -> bool:
     return not isinstance(value, int | float) or value == 0 or _FINEST <= abs(value) <= _LARGEST
 
 
-def _names(properties: dict[str, Any]) -> Iterator[str]:
-    """Names that a sort could use: of values, and of members of objects."""
-    for name, value in properties.items():
-        yield name
-        if isinstance(value, dict):
-            yield from (f"{name}.{inner}" for inner in _names(value))
+def _numbers(value: dict[str, Any]) -> Iterator[str]:
+    """The names, with dots between them, under which there are numbers."""
+    for name, member in value.items():
+        kind = type(member)
+        if kind is int or kind is float:
+            yield name
+        elif kind is dict:
+            yield from (f"{name}.{inner}" for inner in _numbers(member))
 
 
 def without_nul(value: Any) -> Any:
-    """JSON with U+FFFF, which no text should have, for each NUL, which PostgreSQL cannot hold; items and filters alike."""
+    """JSON with U+FFFF, which no text should have, for each NUL, which PostgreSQL has not; for items and filters."""
     if isinstance(value, str):
         return value.replace("\0", "\uffff")
     if isinstance(value, dict):
@@ -148,7 +149,7 @@ def restored(feature: dict[str, Any], collection: str) -> dict[str, Any]:
     exact = feature.get(_EXACT)
     item = feature if exact is None else parse(exact.encode())
     if exact is None:
-        item["id"] = stored_id(feature["id"])
+        item["id"] = item.pop(_ID)
         item.pop("links", None)
     item["collection"] = collection
     return item

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -23,6 +24,8 @@ __all__ = ["FORM", "PGSTAC", "check_schema", "prepare"]
 FORM = 1
 PGSTAC: str = pypgstac.__version__
 _EXTENSIONS = ("postgis", "btree_gist", "unaccent")
+_BY_BYTES = frozenset({"C", "POSIX", "C.UTF-8", "C.utf8"})
+_OWN = "Use a database of its own for each catalog."
 _LOCK = 0x7374_6163  # of all who change the schema at once
 
 
@@ -50,15 +53,18 @@ def prepare(database: Database, catalog_id: str) -> bool:
 
 def _check_server(connection: psycopg.Connection, url: str) -> None:
     row = connection.execute(
-        "select datcollate, pg_encoding_to_char(encoding), current_setting('server_version_num')::int,"
+        "select to_jsonb(d), pg_encoding_to_char(encoding), current_setting('server_version_num')::int,"
         " exists (select from pg_collation where collname = 'und-x-icu')"
-        " from pg_database where datname = current_database()"
+        " from pg_database d where datname = current_database()"
     ).fetchone()
     assert row is not None
-    collation, encoding, version, has_icu = row
+    about, encoding, version, has_icu = row
     where = public_url(url)
     hint = "Make another: createdb --template template0 --locale C --encoding UTF8 NAME"
-    if collation not in {"C", "POSIX", "C.UTF-8", "C.utf8"}:
+    collation = about["datcollate"]
+    if about.get("datlocprovider", "c") != "c":  # a column of PostgreSQL 15, and what it is about has had two names
+        collation = about.get("datlocale") or about.get("daticulocale") or "another language"
+    if collation not in _BY_BYTES:
         raise InvalidInput(f"{where} sorts texts by {collation}, not by bytes.", hint=hint, kind="collation")
     if encoding != "UTF8":
         raise InvalidInput(f"{where} has the encoding {encoding}, not UTF8.", hint=hint, kind="encoding")
@@ -157,39 +163,37 @@ def _marks() -> str:
     return "".join(parts)
 
 
-def check_schema(connection: Any, catalog_id: str, *, where: str) -> None:
-    """Whether what :func:`prepare` made is there, for who only reads.
-
-    ``connection`` is anything with psycopg's ``execute``.
+def check_schema(ask: Callable[[str], Sequence[Sequence[Any]]], catalog_id: str) -> None:
+    """Whether what :func:`prepare` made is there and whole, for who only reads; ``ask`` gives the rows of a query.
 
     Raises
     ------
     StorageUnavailable
-        If the index is missing, of another form or pgstac, or was changed.
+        If the index is missing, of another form or pgstac, or lacks operators.
     Conflict
         If it is another catalog's.
     """
-    if _form(connection) is None:
-        raise StorageUnavailable(f"{where} has no index.", hint="Make it: stacpin index", kind="no-index")
-    catalog, form = connection.execute("select catalog, form from pin.state").fetchone()
+    there = ask("select to_regclass('pin.state') is not null")[0][0]
+    rows = ask("select catalog, form, pgstac.get_version() from pin.state") if there else []
+    if not rows:
+        raise StorageUnavailable("There is no index yet.", hint="Make it: stacpin index", kind="no-index")
+    catalog, form, found = rows[0]
     if catalog != catalog_id:
-        raise Conflict(
-            f"{where} is the index of the catalog {catalog}, not of {catalog_id}.",
-            hint="Use a database of its own for each catalog.",
-            kind="other-catalog",
-        )
-    found = _pgstac_version(connection)
+        raise Conflict("The database is the index of another catalog.", hint=_OWN, kind="other-catalog")
     if form != FORM or found != PGSTAC:
         raise StorageUnavailable(
-            f"{where} has an index of form {form} on pgstac {found}; this stacpin reads form {FORM} on {PGSTAC}.",
+            f"The index has form {form} on pgstac {found}; this stacpin reads form {FORM} on {PGSTAC}.",
             hint="Bring it up to date: stacpin index",
             kind="no-index",
         )
-    wanted = set(re.findall(r"^    \('(pin_\w+)', '", _sql(), re.MULTILINE))
-    there = {op for (op,) in connection.execute("select op from pgstac.cql2_ops where op like 'pin\\_%'").fetchall()}
-    if not wanted <= there:
+    missing = _operators() - {name for (name,) in ask("select op from pgstac.cql2_ops")}
+    if missing:
         raise StorageUnavailable(
-            f"{where} misses operators of the index: {', '.join(sorted(wanted - there))}.",
+            f"The index lacks operators: {', '.join(sorted(missing))}.",
             hint="Bring it up to date: stacpin index",
             kind="no-index",
         )
+
+
+def _operators() -> set[str]:
+    return set(re.findall(r"^    \('(pin_\w+)', '", _sql(), re.MULTILINE))

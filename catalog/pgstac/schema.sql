@@ -183,6 +183,9 @@ begin
 end
 $$;
 insert into pgstac.queryable_wrappers (name) values ('pin_order') on conflict do nothing;
+insert into pgstac.queryables (name, property_path, property_wrapper)
+    select 'pin:id', '{pin:id}', 'to_text'
+    where not exists (select from pgstac.queryables where name = 'pin:id');
 
 -- Letters without regard to case or accents, by Unicode, whatever the database's own language is.
 create or replace function pin.upper(t text) returns text

@@ -81,7 +81,11 @@ def search_body(
         "conf": {"context": "off"},
     }
     if query.sortby:
-        body["sortby"] = [{"field": without_nul(field), "direction": direction} for field, direction in query.sortby]
+        # Of one dataset, ids of revisions sort as the items do.
+        names = {"id": "pin:id"} if len(versions) > 1 else {}
+        body["sortby"] = [
+            {"field": names.get(field, without_nul(field)), "direction": direction} for field, direction in query.sortby
+        ]
     if token is not None:
         body["token"] = token
     return body
