@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -14,6 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 from served import Served, free_port, served
+
+from api.server import listening_socket
+from versioning.errors import StorageUnavailable
 
 pytestmark = pytest.mark.slow
 
@@ -213,6 +217,35 @@ def test_workers_share_an_address_and_their_metrics(own_site, tmp_path):
         assert server.stop() == 0
         lines = [json.loads(line) for line in server.said.splitlines()]
         assert [line["route"] for line in lines if "route" in line].count("/collections/{collection_id}") == 40
+
+
+def test_answers_of_workers_are_sent_at_once():
+    """asyncio sets TCP_NODELAY on what a socket accepts only if the socket names its protocol."""
+
+    async def connect(listening: socket.socket) -> int:
+        taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_, writer):
+            accepted = writer.get_extra_info("socket")
+            taken.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(connected, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            try:
+                return await taken
+            finally:
+                writer.close()
+                await writer.wait_closed()
+
+    assert asyncio.run(connect(listening_socket("127.0.0.1", 0, 16)))
+
+
+def test_an_address_that_is_taken_is_one_error():
+    with listening_socket("127.0.0.1", 0, 16) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StorageUnavailable, match="cannot be listened on"):
+            listening_socket("127.0.0.1", port, 16)
 
 
 def test_a_catalog_that_is_not_there_starts_no_workers(tmp_path):
