@@ -49,6 +49,8 @@ def exporting() -> TracerProvider:
 class Tracing:
     """The traces of one application, and an observer of its backend and its store.
 
+    What is read outside of a traced request, by probes every few seconds or at the start, makes no trace of its own.
+
     Parameters
     ----------
     provider
@@ -74,6 +76,9 @@ class Tracing:
     @contextmanager
     def search(self, kind: str, call: Call) -> Iterator[None]:
         """A span around one search of the backend."""
+        if not _inside():
+            yield
+            return
         with self._tracer.start_as_current_span("search", attributes={"stacpin.search.kind": kind}) as span:
             try:
                 yield
@@ -83,6 +88,9 @@ class Tracing:
     @contextmanager
     def store_call(self, operation: str, call: Call) -> Iterator[None]:
         """A span around one call of the store; without its path, which is an address."""
+        if not _inside():
+            yield
+            return
         with self._tracer.start_as_current_span(
             f"store {operation}", record_exception=False, set_status_on_exception=False
         ) as span:
@@ -90,3 +98,9 @@ class Tracing:
                 yield
             finally:
                 span.set_attributes({"stacpin.store.bytes": call.size, "stacpin.outcome": call.outcome})
+
+
+def _inside() -> bool:
+    from opentelemetry.trace import get_current_span
+
+    return get_current_span().is_recording()
