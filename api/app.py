@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brotli_asgi import BrotliMiddleware
 from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 
 from api.backend import Backend, EmbeddedBackend
 from api.browser_crs import BrowserCrs
 from api.browser_files import mount_browser
+from api.deadlines import Deadline
+from api.encoding import EncodingChoice
 from api.errors import add_error_handlers
 from api.files import file_router
+from api.health import Health
 from api.middleware import BodyLimit, EncodedETags, HeadAsGet, PublicAddress
 from api.objects import object_router
 from api.openapi import describe
 from api.params import refuse_unknown
+from api.requests import RequestWatch, RouteNote
+from api.running import Running
+from api.security import SecurityHeaders
 from api.settings import ApiSettings
 from catalog.extensions import STAC_VERSION
-from versioning.catalog import Catalog
-from versioning.errors import StacpinError, StorageUnavailable
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 __all__ = ["create_app"]
 
@@ -30,7 +38,9 @@ __all__ = ["create_app"]
 _UNCOMPRESSED = [r"/objects/", r"/files(?:/[^/]+){5}$", r"/browser/(?:img|js|css)/.*\.(?:png|jpg|woff2?)$"]
 
 
-def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI:
+def create_app(
+    settings: ApiSettings, backend: Backend | None = None, *, tracer_provider: TracerProvider | None = None
+) -> FastAPI:
     """Make the STAC API of a catalog.
 
     The catalog is opened here and not at the first request, so that a wrong address is one clear error before anything
@@ -42,7 +52,9 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
         What to serve, and under which address.
     backend
         What finds versions and items; None takes what the settings say: the catalog's manifests (no database, no
-        server), or its index.
+        server), or its index. The store of one that is given is not observed: it has opened it itself.
+    tracer_provider
+        Where spans go, for programs that trace already; None and ``settings.otel`` exports them.
 
     Raises
     ------
@@ -63,7 +75,11 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     from api.queryables import QueryablesClient
     from api.version_routes import VersionRoutes
 
-    found = _backend(settings) if backend is None else backend
+    running = Running(settings, tracer_provider)
+    if backend is None:
+        backend = _backend(settings, running)
+    health = running.health(backend)
+    found = running.observed(backend)
     title = settings.title or found.catalog.settings.title or "stacpin"
     framework = FrameworkSettings(
         _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings takes it
@@ -91,7 +107,9 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
         redoc_url=None,
         redirect_slashes=False,
         dependencies=[Depends(refuse_unknown)],
+        lifespan=running.lifespan(backend),
     )
+    app.state.health, app.state.metrics = health, running.metrics
     api = StacApi(
         settings=framework,
         client=core,
@@ -111,8 +129,8 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
         collection_get_request_model=params.CollectionUri,
         items_get_request_model=params.ItemsRequest,
         item_get_request_model=params.ItemUri,
-        middlewares=_middlewares(settings),
-        health_check=_health(found),
+        middlewares=_middlewares(settings, running),
+        health_check=_health(health),
     )
     api.app.include_router(object_router(found.catalog.store))
     api.app.include_router(file_router(found))
@@ -121,11 +139,16 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     )
     describe(api.app)
     add_error_handlers(api.app, hide=found.catalog.url)
+    if running.metrics is not None and settings.metrics == "path":
+        metrics = running.metrics.endpoint()
+        api.app.add_route("/_mgmt/metrics", metrics, methods=["GET"], include_in_schema=False)
+    if running.tracing is not None:
+        running.tracing.instrument(api.app)
     return api.app
 
 
-def _backend(settings: ApiSettings) -> Backend:
-    catalog = Catalog.open(settings.catalog)
+def _backend(settings: ApiSettings, running: Running) -> Backend:
+    catalog = running.open(settings.catalog)
     if settings.database_url is None:
         return EmbeddedBackend(catalog, seconds=settings.max_search_seconds)
     from api.pgstac_backend import PgstacBackend
@@ -135,39 +158,49 @@ def _backend(settings: ApiSettings) -> Backend:
     return PgstacBackend(catalog, settings.database_url.get_secret_value(), pool=pool)
 
 
-def _middlewares(settings: ApiSettings) -> list[Middleware]:
+def _middlewares(settings: ApiSettings, running: Running) -> list[Middleware]:
     """From the innermost outwards."""
     from stac_fastapi.api.middleware import ProxyHeaderMiddleware
 
     stack = [
+        Middleware(RouteNote),
         Middleware(BrotliMiddleware, excluded_handlers=_UNCOMPRESSED),
+        Middleware(EncodingChoice, uncompressed=_UNCOMPRESSED),
         Middleware(EncodedETags),
-        Middleware(BodyLimit, limit=settings.max_body_bytes),
+        Middleware(BodyLimit, limit=settings.max_body_bytes, seconds=settings.client_seconds),
+        Middleware(Deadline, seconds=settings.request_seconds),
         # Outside of compression, so that HEAD has the headers that GET would have.
         Middleware(HeadAsGet),
         Middleware(
             CORSMiddleware,
-            allow_origins=["*"],
+            # Never with credentials: what a browser sends by itself is no proof of who asks.
+            allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
-            allow_headers=["Content-Type", "If-None-Match", "If-Range", "Range"],
-            expose_headers=["Accept-Ranges", "Content-Length", "Content-Location", "Content-Range", "ETag"],
+            allow_headers=["Content-Type", "If-None-Match", "If-Range", "Range", "X-Request-ID"],
+            expose_headers=[
+                "Accept-Ranges",
+                "Content-Length",
+                "Content-Location",
+                "Content-Range",
+                "ETag",
+                "Retry-After",
+                "X-Request-ID",
+            ],
             max_age=600,
         ),
+        Middleware(SecurityHeaders),
     ]
     if settings.proxy_headers:
         stack.append(Middleware(ProxyHeaderMiddleware))
     if settings.public_url or settings.root_path:
         stack.append(Middleware(PublicAddress, url=settings.public_url, root_path=settings.root_path))
+    stack.append(Middleware(RequestWatch, metrics=running.metrics))
     return stack
 
 
-def _health(backend: Backend) -> Any:
-    def health() -> dict[str, str]:
-        """Whether the catalog answers; 503 if it does not."""
-        try:
-            backend.catalog.store.get("stacpin.json")
-        except StacpinError as error:
-            raise StorageUnavailable("The catalog does not answer.", hint="Check the store.") from error
-        return {"status": "UP"}
+def _health(health: Health) -> Any:
+    async def ready() -> Response:
+        """Whether the service can answer: the catalog and each thing behind it; 503 if not, and while it shuts down."""
+        return await health.answer()
 
-    return health
+    return ready

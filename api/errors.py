@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.logs import REQUEST_ID
 from api.params import SearchPostRequest, takes_hint
 from versioning.errors import StacpinError
 
@@ -67,7 +68,9 @@ def add_error_handlers(app: FastAPI, *, hide: str) -> None:
 
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         _log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        return problem(_SERVER_ERROR, "error", "The server failed at this request; its log says why.")
+        # Outside of every layer of ours, so that the id is not set by the one that does it for all other answers.
+        named = {"X-Request-ID": name} if (name := REQUEST_ID.get()) else {}
+        return problem(_SERVER_ERROR, "error", "The server failed at this request; its log says why.", **named)
 
     app.add_exception_handler(StacpinError, refused)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
@@ -46,11 +48,12 @@ class HeadAsGet:
 
 
 class BodyLimit:
-    """Refuses bodies above a size, whether or not they say their length."""
+    """Refuses bodies above a size, whether or not they say their length, and those that take too long to arrive."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, seconds: float | None = None) -> None:
         self.app = app
         self.limit = limit
+        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -58,26 +61,38 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         # Read before the application runs, so that no half-read body reaches its parser.
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self.limit:
-                answer = problem(413, "too-large", f"The body is larger than {self.limit:,} bytes.", "Send less.")
-                await answer(scope, receive, send)
-                return
-            if not message.get("more_body", False):
-                break
-        pending: list[Message] = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
+        try:
+            async with asyncio.timeout(self.seconds):
+                body = await self._read(receive)
+        except TimeoutError:
+            body = problem(
+                408, "timeout", f"The body did not arrive within {self.seconds:g} seconds.", "Send it again."
+            )
+        if not isinstance(body, bytes):
+            if body is not None:
+                await body(scope, receive, send)
+            return
+        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
             return pending.pop() if pending else await receive()
 
         await self.app(scope, replay, send)
+
+    async def _read(self, receive: Receive) -> bytes | Response | None:
+        """The body, or why it is refused, or None if the client is gone."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self.limit:
+                return problem(413, "too-large", f"The body is larger than {self.limit:,} bytes.", "Send less.")
+            if not message.get("more_body", False):
+                return b"".join(parts)
 
 
 class EncodedETags:

@@ -17,17 +17,19 @@ import orjson
 from cachetools import LRUCache
 
 from api.backend import no_dataset
+from api.health import Check, Probe
+from api.observing import Lag
 from api.pgstac_client import PgstacClient, PoolSettings, StaleIndex
 from catalog.paging import Token, identity
 from catalog.pgstac.records import IndexedStore
 from catalog.pgstac.rows import OPEN, restored
 from catalog.pgstac.schema import check_schema
-from catalog.pgstac.searching import REVISION, REVISIONS, Pinned, page_token, search_body
+from catalog.pgstac.searching import LAG, REVISION, REVISIONS, Pinned, page_token, search_body
 from catalog.query import Query
 from catalog.search import SearchPage
 from versioning.catalog import Catalog
 from versioning.dataset import Dataset
-from versioning.errors import InvalidInput, StorageUnavailable
+from versioning.errors import InvalidInput, StacpinError, StorageUnavailable
 from versioning.ids import split_collection_id
 from versioning.rows import Row, make_row
 from versioning.version import Version
@@ -92,6 +94,15 @@ class PgstacBackend:
         self._matched: LRUCache[str, int] = LRUCache(4096)
         self._revisions: LRUCache[tuple[str, str, int], list[Sequence[Any]]] = LRUCache(4096)
         self._cached = Lock()
+
+    def probes(self) -> Sequence[Probe]:
+        """What readiness depends on beside the catalog: that the index answers, and is one that can be read."""
+        return [_IndexProbe(self)]
+
+    def lag(self) -> Lag:
+        """How far the index is behind."""
+        versions, seconds = self._client.rows(LAG)[0]
+        return Lag(versions, seconds if seconds is not None else float("inf"))
 
     def close(self) -> None:
         """End the connections."""
@@ -258,6 +269,23 @@ class PgstacBackend:
         self._store.update((path, data) for path, data, _ in records)
         self._seq = max([self._seq, *(seq for _, _, seq in places)])
         self._state = max([self._state, *(state for _, _, state in records)])
+
+
+class _IndexProbe:
+    """Whether the index answers."""
+
+    name = "index"
+
+    def __init__(self, backend: PgstacBackend) -> None:
+        self._backend = backend
+
+    def check(self) -> Check:
+        """Read its state, and what changed in it."""
+        try:
+            count = len(self._backend.dataset_ids())
+        except StacpinError as error:
+            return Check(self.name, ok=False, detail=f"does not answer ({error.kind})")
+        return Check(self.name, ok=True, detail=f"answers, {count} dataset{'' if count == 1 else 's'}")
 
 
 def _written(direction: Any, item: dict[str, Any], owner: str) -> str:

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator
+
+from api.service_settings import ServiceSettings
 
 __all__ = ["ApiSettings"]
 
 
-class ApiSettings(BaseModel):
+class ApiSettings(ServiceSettings):
     """Settings of one API; nothing is read from the environment, so two can live in one process.
+
+    Those about running it are :class:`api.service_settings.ServiceSettings`.
 
     ``database_url`` is where the catalog's index is; without it everything is read from the catalog itself.
     ``public_url`` is the address that clients use, where a proxy stands in front; otherwise links are made from the

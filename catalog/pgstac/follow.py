@@ -139,8 +139,10 @@ class Follower:
 
 def _watermark(connection: psycopg.Connection, *, dataset_id: str, head: int) -> int:
     row = connection.execute(
-        "insert into pin.datasets (id, head) values (%s, %s) on conflict (id) do update"
-        " set head = greatest(datasets.head, excluded.head) returning indexed",
+        "insert into pin.datasets (id, head, behind) values (%s, %s, now()) on conflict (id) do update"
+        " set head = greatest(datasets.head, excluded.head),"
+        " behind = case when excluded.head > datasets.indexed then coalesce(datasets.behind, now()) end"
+        " returning indexed",
         (dataset_id, head),
     ).fetchone()
     assert row is not None

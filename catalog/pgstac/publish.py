@@ -83,7 +83,10 @@ def publish(connection: psycopg.Connection, dataset: Dataset, number: int, *, li
         seq = _one(connection, "update pin.state set seq = seq + 1 returning seq")
         done = _items(connection, dataset, version, seq, listener)
         connection.execute("insert into pin.versions values (%s, %s, %s, true)", (dataset.id, number, seq))
-    connection.execute("update pin.datasets set indexed = %s where id = %s", (number, dataset.id))
+    connection.execute(
+        "update pin.datasets set indexed = %s, behind = case when head > %s then behind end where id = %s",
+        (number, number, dataset.id),
+    )
     return done
 
 

@@ -16,10 +16,12 @@ create table if not exists pin.state (
     checked timestamptz
 );
 
+-- behind is since when a version is known that is not indexed.
 create table if not exists pin.datasets (
     id text primary key,
     indexed int not null default 0,
-    head int not null default 0
+    head int not null default 0,
+    behind timestamptz
 );
 
 -- seq is null for a version that had expired before it was indexed: it has no items here.

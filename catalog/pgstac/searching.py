@@ -19,7 +19,13 @@ from catalog.query import Query
 from catalog.query_time import instant_text
 from versioning.version import Version
 
-__all__ = ["REVISION", "REVISIONS", "Pinned", "groups", "page_token", "search_body"]
+__all__ = ["LAG", "REVISION", "REVISIONS", "Pinned", "groups", "page_token", "search_body"]
+
+# How many versions the index lacks, and since how many seconds it may lack some: what nobody looks for is not known.
+LAG = (
+    "select coalesce((select sum(greatest(head - indexed, 0)) from pin.datasets), 0)::int,"
+    " extract(epoch from now() - least(checked, (select min(behind) from pin.datasets)))::float8 from pin.state"
+)
 
 # Revisions of an item, and the one of them that is valid at a place in the sequence.
 REVISION = (

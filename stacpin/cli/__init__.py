@@ -24,6 +24,7 @@ from stacpin.cli.context import SAID, CatalogOption, Globals, JsonOption, output
 from stacpin.cli.extras import missing_extra
 from stacpin.cli.output import Output, OutputClosed, StoppedAsMeant, give_up_stdout
 from stacpin.cli.plain import PlainCommand, PlainGroup
+from stacpin.cli.service_command import ServiceCommand
 from versioning.errors import InvalidInput, StacpinError, StorageUnavailable
 
 __all__ = ["app", "main"]
@@ -55,7 +56,7 @@ app = typer.Typer(
 for module in (prepare, history, refs, consume, serving, indexing, syncing, maintain, watching, health):
     module.register(app)
 for command in app.registered_commands:
-    command.cls = PlainCommand
+    command.cls = command.cls if command.cls is ServiceCommand else PlainCommand
 
 
 class UsageError(StacpinError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,19 +13,20 @@ import typer
 
 from stacpin.cli.context import CatalogOption, JsonOption, catalog_of, output
 from stacpin.cli.output import Output, StoppedAsMeant, counted
+from stacpin.cli.service_command import ServiceCommand
 from versioning.errors import InvalidInput
 
 if TYPE_CHECKING:
     from catalog.pgstac.follow import Follower, Pass
     from catalog.pgstac.publish import Published
 
-__all__ = ["DatabaseOption", "database_of", "register"]
+__all__ = ["DatabaseOption", "register"]
 
 DatabaseOption = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="postgresql://user@host/name; a password is better in PGPASSFILE. [env: STACPIN_DATABASE_URL]",
+        help="The index in PostgreSQL: postgresql://user@host/name; a password is better in PGPASSFILE.",
         show_default=False,
     ),
 ]
@@ -35,10 +35,13 @@ DatabaseOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(
+        cls=ServiceCommand,
         epilog="Example: stacpin index -C s3://acme/catalog --database-url postgresql://stacpin@db/stac\n\n"
         "Example: stacpin index --watch --every 5\n\n"
         "Exit codes: 0 the index has every version, 20 the database is another catalog's index, 30 a version is "
-        "damaged, 50 the database cannot be used, 60 it does not answer."
+        "damaged, 50 the database cannot be used, 60 it does not answer.\n\n"
+        "Every option is an environment variable too: --database-url is STACPIN_DATABASE_URL, and "
+        "STACPIN_DATABASE_URL_FILE names a file that holds its value.",
     )(index)
 
 
@@ -68,9 +71,14 @@ def index(
     if sum([watch, rebuild, drop is not None]) > 1 and not (watch and rebuild):
         raise InvalidInput("--drop does one thing only.", hint="Leave --watch and --rebuild away.")
     place = catalog_of(catalog)
-    url = database_of(database_url)
+    if not database_url:
+        raise InvalidInput(
+            "No database is named.",
+            hint="Use --database-url postgresql://user@host/name, or set STACPIN_DATABASE_URL.",
+            kind="no-database",
+        )
     with out.progress() as listen:
-        follower = Follower(place, Database(url), listener=listen)
+        follower = Follower(place, Database(database_url), listener=listen)
         follower.prepare()
         if drop is not None:
             follower.drop(drop)
@@ -89,24 +97,6 @@ def index(
     out.data(data, lines=True)
     if not done:
         out.note("the index has everything already")
-
-
-def database_of(given: str | None) -> str:
-    """The database that is meant.
-
-    Raises
-    ------
-    InvalidInput
-        If nothing says so.
-    """
-    url = given or os.environ.get("STACPIN_DATABASE_URL")
-    if not url:
-        raise InvalidInput(
-            "No database is named.",
-            hint="Use --database-url postgresql://user@host/name, or set STACPIN_DATABASE_URL.",
-            kind="no-database",
-        )
-    return url
 
 
 def _watch(out: Output, follower: Follower, every: float, first: Pass | None) -> None:

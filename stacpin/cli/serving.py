@@ -5,21 +5,31 @@ from __future__ import annotations
 import os
 import socket
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from stacpin.cli.context import CatalogOption, output, store_url
 from stacpin.cli.indexing import DatabaseOption
 from stacpin.cli.output import StoppedAsMeant
-from versioning.errors import StorageUnavailable
+from stacpin.cli.service_command import ServiceCommand
+from versioning.errors import InvalidInput, StorageUnavailable
+
+if TYPE_CHECKING:
+    from api.settings import ApiSettings
 
 __all__ = ["free_port", "register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(epilog="Example: stacpin serve -C data/catalog --port 8080")(serve)
+    app.command(
+        cls=ServiceCommand,
+        epilog="Example: stacpin serve -C data/catalog --port 8080\n\n"
+        "Example: stacpin serve -C s3://acme/catalog --workers 4 --metrics 9464 --log-format json --log-requests\n\n"
+        "Every option is an environment variable too: --public-url is STACPIN_PUBLIC_URL, and STACPIN_PUBLIC_URL_FILE "
+        "names a file that holds its value. Limits are for each worker.",
+    )(serve)
 
 
 def serve(
@@ -31,35 +41,102 @@ def serve(
         str | None,
         typer.Option(metavar="URL", help="The address that clients use, behind a proxy.", show_default=False),
     ] = None,
+    root_path: Annotated[
+        str, typer.Option(metavar="PATH", help="A path in front of all routes, behind a proxy.", show_default=False)
+    ] = "",
+    proxy_headers: Annotated[
+        bool, typer.Option("--proxy-headers", help="Believe X-Forwarded-*; only behind a proxy that always sets them.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=128, metavar="N", help="Processes that answer.")] = 1,
+    max_connections: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="Beyond them, 503.")] = 1_000,
+    keep_alive_seconds: Annotated[
+        int, typer.Option(min=1, max=3_600, metavar="S", help="How long a connection may wait for its next request.")
+    ] = 65,
+    client_seconds: Annotated[
+        float, typer.Option(min=0.1, max=3_600, metavar="S", help="How long a request may take to arrive.")
+    ] = 30,
+    request_seconds: Annotated[
+        float, typer.Option(min=0.1, max=3_600, metavar="S", help="When an answer must have begun; else 503.")
+    ] = 60,
+    shutdown_seconds: Annotated[
+        int, typer.Option(min=1, max=3_600, metavar="S", help="How long running requests may finish at the end.")
+    ] = 25,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, max=600, metavar="S", help="Before the end, how long to answer without readiness.")
+    ] = 0,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN", help="Sites whose pages may ask; can be repeated. Unless told, all.", show_default=False
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS:]PORT|path",
+            help="Prometheus metrics on a port of their own, or at /_mgmt/metrics.",
+            show_default=False,
+        ),
+    ] = None,
+    otel: Annotated[
+        bool, typer.Option("--otel", help="Traces by OpenTelemetry; also when OTEL_EXPORTER_OTLP_ENDPOINT is set.")
+    ] = False,
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="Lines for people, or JSON.")] = "text",
+    log_requests: Annotated[bool, typer.Option("--log-requests", help="A line for each request.")] = False,
 ) -> None:
-    """Serve a catalog as a STAC API, with STAC Browser at /browser/. Read-only; stops with Ctrl-C.
+    """Serve a catalog as a STAC API, with STAC Browser at /browser/. Read-only; stops with Ctrl-C or SIGTERM.
 
     With a database it searches the index that stacpin index keeps there; without, the catalog's own manifests.
     """
     out = output()
     for needed in ("uvicorn", "api.app"):  # before anything is said of an address
         import_module(needed)
-    from pydantic import SecretStr
-
     from api.server import serve as run
-    from api.settings import ApiSettings
+    from api.tracing import wanted
     from versioning.catalog import Catalog
 
     url = store_url(catalog)
     title = Catalog.open(url).settings.title
-    index = database_url or os.environ.get("STACPIN_DATABASE_URL")
-    settings = ApiSettings(
+    settings = _settings(
         catalog=url,
         title=title,
-        database_url=None if index is None else SecretStr(index),
+        database_url=database_url,
         public_url=public_url,
+        root_path=root_path,
+        proxy_headers=proxy_headers,
+        workers=workers,
+        max_connections=max_connections,
+        keep_alive_seconds=keep_alive_seconds,
+        client_seconds=client_seconds,
+        request_seconds=request_seconds,
+        shutdown_seconds=shutdown_seconds,
+        drain_seconds=drain_seconds,
+        cors_origins=tuple(cors_origin or ("*",)),
+        metrics=metrics,
+        otel=otel or wanted(os.environ),
+        log_format=log_format,
+        log_requests=log_requests,
     )
     free = free_port(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{free}"
-    out.note(f"STAC API  {address}/\nbrowser   {address}/browser/\nstop with Ctrl-C")
+    said = out.note if log_format == "text" else lambda _: None  # what reads JSON lines reads nothing else
+    said(f"STAC API  {address}/\nbrowser   {address}/browser/\nstop with Ctrl-C")
     run(settings, host=host, port=free, log_level="warning")
-    out.note("stopped")
+    said("stopped")
     raise StoppedAsMeant
+
+
+def _settings(**values: Any) -> ApiSettings:
+    """The settings, or what is wrong with them in the words of the command line."""
+    from pydantic import ValidationError
+
+    from api.settings import ApiSettings
+
+    try:
+        return ApiSettings(**values)
+    except ValidationError as error:
+        told = "; ".join(str(each["msg"]).removeprefix("Value error, ") for each in error.errors())
+        raise InvalidInput(f"{told}.", hint="See: stacpin serve --help", kind="invalid-setting") from error
 
 
 def free_port(host: str, port: int) -> int:
