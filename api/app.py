@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brotli_asgi import BrotliMiddleware
 from fastapi import Depends, FastAPI
@@ -16,13 +16,16 @@ from api.browser_files import mount_browser
 from api.errors import add_error_handlers
 from api.files import file_router
 from api.middleware import BodyLimit, EncodedETags, HeadAsGet, PublicAddress
-from api.objects import object_router
+from api.objects import OPEN, object_router
 from api.openapi import describe
 from api.params import refuse_unknown
 from api.settings import ApiSettings
 from catalog.extensions import STAC_VERSION
 from versioning.catalog import Catalog
 from versioning.errors import StacpinError, StorageUnavailable
+
+if TYPE_CHECKING:
+    from api.admission import Desk
 
 __all__ = ["create_app"]
 
@@ -48,7 +51,9 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     NotFound
         If there is no catalog.
     InvalidInput
-        If its address cannot be read, or it has a newer format.
+        If its address cannot be read, it has a newer format, or a secret of the access settings is not there.
+    StorageUnavailable
+        If the log of reads cannot be written.
     """
     # stac-fastapi warns on import about its own default settings, which are not used here.
     logging.getLogger("stac_fastapi.types.config").setLevel(logging.ERROR)
@@ -67,6 +72,15 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
         if backend is None
         else backend
     )
+    passage, desk = OPEN, None
+    if settings.access is not None:
+        from api.admission import Desk
+        from api.signed import passage_of
+        from api.visible import VisibleBackend
+
+        desk = Desk(settings.access, proxied=settings.proxy_headers)
+        passage = passage_of(desk, found.catalog.store, settings.access.hrefs)
+        found = VisibleBackend(found)
     title = settings.title or found.catalog.settings.title or "stacpin"
     framework = FrameworkSettings(
         _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings takes it
@@ -114,11 +128,11 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
         collection_get_request_model=params.CollectionUri,
         items_get_request_model=params.ItemsRequest,
         item_get_request_model=params.ItemUri,
-        middlewares=_middlewares(settings),
+        middlewares=_middlewares(settings, desk),
         health_check=_health(found),
     )
-    api.app.include_router(object_router(found.catalog.store))
-    api.app.include_router(file_router(found))
+    api.app.include_router(object_router(found.catalog.store, passage))
+    api.app.include_router(file_router(found, passage))
     mount_browser(
         api.app, settings.browser, title=title, options=settings.browser_options, crs=BrowserCrs(found).definitions
     )
@@ -127,22 +141,32 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     return api.app
 
 
-def _middlewares(settings: ApiSettings) -> list[Middleware]:
+def _middlewares(settings: ApiSettings, desk: Desk | None) -> list[Middleware]:
     """From the innermost outwards."""
     from stac_fastapi.api.middleware import ProxyHeaderMiddleware
 
+    admission: list[Middleware] = []
+    if desk is not None:
+        from api.admission import Admission
+
+        admission.append(Middleware(Admission, desk=desk))
     stack = [
         Middleware(BrotliMiddleware, excluded_handlers=_UNCOMPRESSED),
         Middleware(EncodedETags),
         Middleware(BodyLimit, limit=settings.max_body_bytes),
+        # Before a body is read, and inside of what gives every answer its form.
+        *admission,
         # Outside of compression, so that HEAD has the headers that GET would have.
         Middleware(HeadAsGet),
         Middleware(
             CORSMiddleware,
             allow_origins=["*"],
             allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
-            allow_headers=["Content-Type", "If-None-Match", "If-Range", "Range"],
-            expose_headers=["Accept-Ranges", "Content-Length", "Content-Location", "Content-Range", "ETag"],
+            allow_headers=["Content-Type", "If-None-Match", "If-Range", "Range", *(["Authorization"] if desk else [])],
+            expose_headers=[
+                *("Accept-Ranges", "Content-Length", "Content-Location", "Content-Range", "ETag"),
+                *(["Retry-After", "WWW-Authenticate", "X-Request-Id"] if desk else []),
+            ],
             max_age=600,
         ),
     ]

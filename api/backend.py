@@ -17,7 +17,7 @@ from versioning.errors import NotFound
 from versioning.rows import Row
 from versioning.version import Version
 
-__all__ = ["Backend", "EmbeddedBackend"]
+__all__ = ["Backend", "EmbeddedBackend", "no_dataset"]
 
 # A version remembers its chunks once they are read; a snapshot of a million items is some 1,000 of them.
 _VERSIONS = 64
@@ -84,7 +84,7 @@ class EmbeddedBackend:
         if dataset_id not in self._known:
             names = self._catalog.dataset_ids()
             if dataset_id not in names:
-                raise _no_dataset(dataset_id, names)
+                raise no_dataset(dataset_id, names)
             self._known.add(dataset_id)
         return self._catalog.dataset(dataset_id)
 
@@ -108,7 +108,8 @@ class EmbeddedBackend:
         return None if row is None else row.digest
 
 
-def _no_dataset(dataset_id: str, names: Sequence[str]) -> NotFound:
+def no_dataset(dataset_id: str, names: Sequence[str]) -> NotFound:
+    """The error for a name that no dataset has, with those there are: in one place, so that it is always the same."""
     near = difflib.get_close_matches(dataset_id, names, n=1)
     return NotFound(
         f"There is no dataset {dataset_id!r}; datasets: {', '.join(names[:20]) or 'none'}.",
