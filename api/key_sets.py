@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from versioning.errors import StorageUnavailable
 
@@ -114,13 +115,12 @@ def parse_keys(data: bytes) -> list[Key]:
         if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
         try:
-            key = JWKRegistry.import_key(entry)
-        except (JoseError, ValueError, TypeError, KeyError):
+            if entry.get("kty") == "RSA" and _bits(entry["n"]) < _SHORTEST_RSA:
+                _log.warning("A key of the token issuer is left out: RSA with fewer than %d bits.", _SHORTEST_RSA)
+                continue
+            found.append(JWKRegistry.import_key(entry))
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError):
             continue
-        if key.key_type == "RSA" and _bits(key) < _SHORTEST_RSA:
-            _log.warning("A key of the token issuer is left out: RSA with fewer than %d bits.", _SHORTEST_RSA)
-            continue
-        found.append(key)
     return found
 
 
@@ -147,8 +147,9 @@ def fetch(url: str) -> bytes:
         return data
 
 
-def _bits(key: Any) -> int:
-    return key.public_key.key_size
+def _bits(modulus: str) -> int:
+    padded = modulus + "=" * (-len(modulus) % 4)
+    return int.from_bytes(base64.urlsafe_b64decode(padded)).bit_length()
 
 
 def _pick(keys: list[Key], kid: str | None, algorithm: str) -> Key | None:
