@@ -72,6 +72,8 @@ class Desk:
         self.anonymous = Reader(ANONYMOUS, None, settings.public)
         self.hrefs = HrefKeys(settings.hrefs.secrets(settings.folder), seconds=settings.hrefs.seconds)
         self.rates = Rates(settings.rate)
+        # Without keys or counts elsewhere, letting in takes some microseconds, and another thread more than that.
+        self.waits = settings.oidc is not None or not self.rates.in_memory
         self.log: ReadLog | None = None
         self.log_required = False
         if settings.log is not None:
@@ -100,7 +102,10 @@ class Admission:
         answer = _Answer(desk, asking, scope, address, send)
         refusal: StacpinError | None = None
         try:
-            await run_in_threadpool(self._admit, asking, scope, address)
+            if desk.waits:
+                await run_in_threadpool(self._admit, asking, scope, address)
+            else:
+                self._admit(asking, scope, address)
         except StacpinError as error:
             refusal = error
         if refusal is not None:

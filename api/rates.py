@@ -79,6 +79,11 @@ class Rates:
         self._memory = storage if isinstance(storage, MemoryStorage) else None
         self._lock = Lock()
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether counting waits for nobody."""
+        return self._memory is not None
+
     def hit(self, reader: Reader | None, address: str) -> None:
         """Count a request of a reader; None for one whose token was refused, which counts for the address.
 

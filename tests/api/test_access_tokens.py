@@ -6,9 +6,12 @@ import base64
 import hmac
 import http.server
 import json
+import re
 import threading
 import time
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from access_site import Asked, access, bearer, token, told, with_roads
@@ -19,7 +22,7 @@ from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.registry import HeaderParameter
 
-from api.access_settings import OidcSettings, load_access
+from api.access_settings import AccessSettings, LogSettings, OidcSettings, RateSettings, load_access
 from api.bearer import Bearer, hash_of, new_token
 from api.jwt_tokens import JwtTokens
 from api.key_sets import KeyRing, fetch, parse_keys
@@ -218,8 +221,6 @@ def test_a_changed_token_is_not_the_token(place, change):
 
 
 def _settings():
-    from pathlib import Path
-
     return access(Path())
 
 
@@ -640,6 +641,18 @@ def test_files_of_settings_that_are_refused(tmp_path, text, told_):
     with pytest.raises(InvalidInput, match=told_) as error:
         load_access(path)
     assert "secret" not in str(error.value).replace("secret of", "")
+
+
+def test_the_settings_of_the_page(tmp_path):
+    """docs/access.md: what it shows as settings can be read, all of it together."""
+    text = (Path(__file__).parents[2] / "docs" / "access.md").read_text(encoding="utf-8")
+    found: dict = {}
+    for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
+        found |= tomllib.loads(block.replace("9f86d081…", "0" * 64))
+    settings = AccessSettings.model_validate(found | {"folder": tmp_path})
+    assert found.keys() == {"public", "token", "oidc", "hrefs", "rate", "log"}
+    assert settings.rate == RateSettings(anonymous="120/minute;2000/hour")
+    assert settings.log == LogSettings(path=Path("/var/log/stacpin/reads.jsonl"))
 
 
 def test_a_file_of_settings_that_is_not_there(tmp_path):
