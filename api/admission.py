@@ -199,7 +199,7 @@ class _Answer:
         return {
             "time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "id": self._id,
-            "user": asking.reader.user,
+            "user": _shown(asking.reader.user),
             "by": asking.reader.by,
             "client": self._address,
             "method": "HEAD" if is_head(self._scope) else self._scope["method"],

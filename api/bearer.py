@@ -46,7 +46,7 @@ class Bearer:
     Raises
     ------
     InvalidInput
-        If a token's hash is not where the settings say.
+        If a token's hash is not where the settings say, or two are the same.
     """
 
     def __init__(self, settings: AccessSettings, *, clock: Callable[[], float] = time.time) -> None:
@@ -55,6 +55,11 @@ class Bearer:
         self._anonymous = Reader(ANONYMOUS, None, settings.public)
         # Looked up by its hash: how long that takes tells of the hash, which nobody can steer, and not of the token.
         self._tokens = {_digest(entry, settings): entry for entry in settings.tokens}
+        if len(self._tokens) < len(settings.tokens):
+            raise InvalidInput(
+                "Two tokens of the access settings have the same sha256: they are one.",
+                hint="Make one for each reader: stacpin token",
+            )
         self._jwt = None
         if settings.oidc is not None:
             from api.jwt_tokens import JwtTokens

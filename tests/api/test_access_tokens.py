@@ -18,7 +18,7 @@ from access_site import Asked, access, bearer, token, told, with_roads
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc import jws, jwt
+from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.registry import HeaderParameter
 
@@ -60,7 +60,10 @@ def signed(algorithm: str = "RS256", key=None, header=None, registry=None, **mor
     with pytest.MonkeyPatch.context() as patch:
         # To sign with what is deprecated is right here, and silence is what is tested elsewhere.
         patch.setattr("warnings.warn", lambda *_, **__: None)
-        return jwt.encode(head, claims(**more), key, registry=registry)
+        # As bytes with escapes, so that a claim may be text that UTF-8 cannot say.
+        return jws.serialize_compact(
+            {"typ": "JWT", **head}, json.dumps(claims(**more)).encode(), key, registry=registry
+        )
 
 
 def part(data: dict | bytes) -> str:
@@ -110,6 +113,12 @@ def test_an_expired_token(hidden):
     asked = Asked(str(hidden.folder), access(hidden.folder, token=entries))
     assert get(asked, f"Bearer {token('late')}").status_code == 401
     assert get(asked, f"Bearer {token('soon')}").status_code == 200
+
+
+def test_one_token_has_one_name(hidden):
+    entries = [{"name": name, "sha256": hash_of("x"), "scopes": ["read:*"]} for name in ("a", "b")]
+    with pytest.raises(InvalidInput, match="same sha256"):
+        Asked(str(hidden.folder), access(hidden.folder, token=entries))
 
 
 def test_tokens_are_made_of_chance():
@@ -528,6 +537,16 @@ def test_keys_from_an_address(hidden, issuer):
     for path in ("/moved", "/none", "/much"):
         with pytest.raises(OSError):
             fetch(issuer + path)
+
+
+def test_names_that_are_no_text_are_logged_all_the_same(hidden, tmp_path):
+    (tmp_path / "jwks.json").write_bytes(key_set(RSA))
+    oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "jwks.json"}
+    asked = Asked(str(hidden.folder), access(tmp_path, oidc=oidc, log={"path": "reads.jsonl"}))
+    for name in ("\ud800", "a\nb", "=cmd()", "\u202eana"):
+        assert get(asked, f"Bearer {signed(sub=name)}").status_code == 200
+    users = [json.loads(line)["user"] for line in (tmp_path / "reads.jsonl").read_text().splitlines()]
+    assert users == ["\\ud800", "a\nb", "=cmd()", "\u202eana"]
 
 
 def test_an_issuer_that_cannot_be_reached_is_503(hidden):
