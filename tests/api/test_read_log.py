@@ -360,21 +360,28 @@ def _check(path: Path, writers: int, count: int) -> None:
         assert [entry["what"] for entry in lines(path) if entry["who"] == who] == list(range(count))
 
 
+# It ends by itself: a writer that outlived its test would fill the disk.
+DYING = """
+import sys
+from pathlib import Path
+from api.read_log import ReadLog
+
+log = ReadLog(Path(sys.argv[1]), sync=False)
+for index in range(5_000):
+    log.write({"what": index, "pad": "x" * 5000})
+    if index == 10:
+        print("ready", flush=True)
+"""
+
+
 def test_a_killed_writer_leaves_a_log_that_goes_on(path):
-    code = (
-        "import sys, os; from pathlib import Path; from api.read_log import ReadLog\n"
-        f"log = ReadLog(Path({str(path)!r}), sync=False)\n"
-        "print('ready', flush=True)\n"
-        "n = 0\n"
-        "while True: log.write({'what': n, 'pad': 'x' * 5000}); n += 1\n"
-    )
     for _ in range(3):
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            child.stdout.readline()
-            while path.stat().st_size < 50_000:
-                pass
-            child.kill()
+        with subprocess.Popen([sys.executable, "-c", DYING, str(path)], stdout=subprocess.PIPE, text=True) as child:
+            try:
+                assert child.stdout is not None
+                assert child.stdout.readline() == "ready\n"
+            finally:
+                child.kill()
         before = path.stat().st_size
         ReadLog(path).write({"what": "after"})
         assert proven(path).problems == []
