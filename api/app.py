@@ -20,7 +20,7 @@ from api.errors import add_error_handlers
 from api.files import file_router
 from api.health import Health
 from api.middleware import BodyLimit, EncodedETags, HeadAsGet, PublicAddress
-from api.objects import object_router
+from api.objects import OPEN, object_router
 from api.openapi import describe
 from api.params import refuse_unknown
 from api.requests import RequestWatch, RouteNote
@@ -31,6 +31,8 @@ from catalog.extensions import STAC_VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+    from api.admission import Desk
 
 __all__ = ["create_app"]
 
@@ -61,7 +63,9 @@ def create_app(
     NotFound
         If there is no catalog.
     InvalidInput
-        If its address cannot be read, or it has a newer format.
+        If its address cannot be read, it has a newer format, or a secret of the access settings is not there.
+    StorageUnavailable
+        If the log of reads cannot be written.
     """
     # stac-fastapi warns on import about its own default settings, which are not used here.
     logging.getLogger("stac_fastapi.types.config").setLevel(logging.ERROR)
@@ -80,6 +84,15 @@ def create_app(
         backend = _backend(settings, running)
     health = running.health(backend)
     found = running.observed(backend)
+    passage, desk = OPEN, None
+    if settings.access is not None:
+        from api.admission import Desk
+        from api.signed import passage_of
+        from api.visible import VisibleBackend
+
+        desk = Desk(settings.access, proxied=settings.proxy_headers)
+        passage = passage_of(desk, found.catalog.store, settings.access.hrefs)
+        found = VisibleBackend(found)
     title = settings.title or found.catalog.settings.title or "stacpin"
     framework = FrameworkSettings(
         _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings takes it
@@ -129,11 +142,11 @@ def create_app(
         collection_get_request_model=params.CollectionUri,
         items_get_request_model=params.ItemsRequest,
         item_get_request_model=params.ItemUri,
-        middlewares=_middlewares(settings, running),
+        middlewares=_middlewares(settings, running, desk),
         health_check=_health(health),
     )
-    api.app.include_router(object_router(found.catalog.store))
-    api.app.include_router(file_router(found))
+    api.app.include_router(object_router(found.catalog.store, passage))
+    api.app.include_router(file_router(found, passage))
     mount_browser(
         api.app, settings.browser, title=title, options=settings.browser_options, crs=BrowserCrs(found).definitions
     )
@@ -158,16 +171,23 @@ def _backend(settings: ApiSettings, running: Running) -> Backend:
     return PgstacBackend(catalog, settings.database_url.get_secret_value(), pool=pool)
 
 
-def _middlewares(settings: ApiSettings, running: Running) -> list[Middleware]:
+def _middlewares(settings: ApiSettings, running: Running, desk: Desk | None) -> list[Middleware]:
     """From the innermost outwards."""
     from stac_fastapi.api.middleware import ProxyHeaderMiddleware
 
+    admission: list[Middleware] = []
+    if desk is not None:
+        from api.admission import Admission
+
+        admission.append(Middleware(Admission, desk=desk))
     stack = [
         Middleware(RouteNote),
         Middleware(BrotliMiddleware, excluded_handlers=_UNCOMPRESSED),
         Middleware(EncodingChoice, uncompressed=_UNCOMPRESSED),
         Middleware(EncodedETags),
         Middleware(BodyLimit, limit=settings.max_body_bytes, seconds=settings.client_seconds),
+        # Before a body is read, and inside of what gives every answer its form.
+        *admission,
         Middleware(Deadline, seconds=settings.request_seconds),
         # Outside of compression, so that HEAD has the headers that GET would have.
         Middleware(HeadAsGet),
@@ -176,7 +196,10 @@ def _middlewares(settings: ApiSettings, running: Running) -> list[Middleware]:
             # Never with credentials: what a browser sends by itself is no proof of who asks.
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
-            allow_headers=["Content-Type", "If-None-Match", "If-Range", "Range", "X-Request-ID"],
+            allow_headers=[
+                *("Content-Type", "If-None-Match", "If-Range", "Range", "X-Request-ID"),
+                *(["Authorization"] if desk else []),
+            ],
             expose_headers=[
                 "Accept-Ranges",
                 "Content-Length",
@@ -185,6 +208,7 @@ def _middlewares(settings: ApiSettings, running: Running) -> list[Middleware]:
                 "ETag",
                 "Retry-After",
                 "X-Request-ID",
+                *(["WWW-Authenticate"] if desk else []),
             ],
             max_age=600,
         ),

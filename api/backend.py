@@ -109,7 +109,7 @@ class EmbeddedBackend:
 
 
 def no_dataset(dataset_id: str, names: Sequence[str]) -> NotFound:
-    """The error for a dataset that is not there."""
+    """The error for a name that no dataset has, with those there are: in one place, so that it is always the same."""
     near = difflib.get_close_matches(dataset_id, names, n=1)
     return NotFound(
         f"There is no dataset {dataset_id!r}; datasets: {', '.join(names[:20]) or 'none'}.",

@@ -116,7 +116,8 @@ class Folders:
         facts.append(Fact("Files", "summary", f"{layer.files:,} files, {human_size(layer.size)}"))
         columns = (Column("SHA-256", "sha256", "digest"),)
         entries = (_listed(entry) for entry in files_of(version, layer.name))
-        return Listing(url, here, f"{version.pin}: {layer.name}", tuple(facts), columns, entries)
+        title = f"{version.pin}: {layer.name}"
+        return Listing(url, here, title, tuple(facts), columns, entries, signed=urls.signed)
 
 
 def _listed(entry: FileEntry) -> Listed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from itertools import islice
@@ -72,7 +72,8 @@ class Listed:
 class Listing:
     """A folder and what is in it.
 
-    ``url`` has no slash at its end, ``parts`` are the names of the folders from ``files`` on.
+    ``url`` has no slash at its end, ``parts`` are the names of the folders from ``files`` on. ``signed`` gives the
+    parameters that prove a file's path, for JSON: in a page they would be part of the names that GDAL lists.
     """
 
     url: str
@@ -82,6 +83,7 @@ class Listing:
     columns: tuple[Column, ...]
     entries: Iterable[Listed]
     empty: str = "Nothing is here."
+    signed: Callable[[str], str] | None = None
 
 
 def wants_json(asked: str | None, accept: str) -> bool:
@@ -168,6 +170,8 @@ def html_blocks(listing: Listing, path: str) -> Iterator[bytes]:
 def _member(listing: Listing, entry: Listed) -> dict[str, Any]:
     kind = "directory" if entry.folder else "file"
     href = f"{listing.url}/{_quoted(entry)}"
+    if listing.signed is not None and not entry.folder:
+        href += f"?{listing.signed('/'.join((*listing.parts, entry.name)))}"
     return {"name": entry.name, "type": kind, "size": entry.size, "href": href, **entry.more}
 
 

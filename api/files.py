@@ -19,8 +19,8 @@ from api.file_folders import FILES, Folders
 from api.file_listing import Listing, html_blocks, json_blocks, wants_json
 from api.file_tree import LAYERS, Versions, find_file, folder_of, project_of
 from api.middleware import is_head
-from api.objects import serve_object
-from api.responses import ALIAS, IMMUTABLE, etag_of, matches
+from api.objects import OPEN, Passage, Presigner, serve_object
+from api.responses import ALIAS, IMMUTABLE, etag_of, matches, stamped
 from api.urls import Urls, link
 from versioning.catalog import Catalog
 from versioning.dataset import Dataset
@@ -48,9 +48,9 @@ def files_link(catalog: Catalog, urls: Urls, version: Version | None = None) -> 
     return link("enclosure", f"{href}/", "text/html", "Files of this version")
 
 
-def file_router(backend: Backend) -> APIRouter:
+def file_router(backend: Backend, passage: Passage = OPEN) -> APIRouter:
     """The routes of the folders and files of a catalog."""
-    tree = _Tree(backend)
+    tree = _Tree(backend, passage.presigner)
     router = APIRouter(tags=["Files"])
 
     def projects(request: Request, f: Form = None) -> Response:
@@ -106,13 +106,14 @@ def file_router(backend: Backend) -> APIRouter:
     add(path := f"{path}/{{dataset}}", dataset, "Versions as Folders")
     add(path := f"{path}/{{version}}", version, "Layers of a Version")
     add(path := f"{path}/{{layer}}", layer, "Files of a Layer")
-    router.add_api_route(f"{path}/{{name}}", file, methods=["GET"], name="Get File")
+    router.add_api_route(f"{path}/{{name}}", file, methods=["GET"], name="Get File", dependencies=passage.files)
     return router
 
 
 class _Tree:
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, presigner: Presigner | None) -> None:
         self.backend = backend
+        self.presigner = presigner
         self.versions = Versions(backend)
         self.folders = Folders(backend)
 
@@ -132,7 +133,8 @@ class _Tree:
             body = b"".join(_blocks(self.folders.moving(urls, url, parts), as_json))
             headers |= {"Cache-Control": ALIAS, "ETag": etag_of(body)}
         else:
-            headers |= {"Cache-Control": IMMUTABLE, "ETag": etag_of(url, version.pin, version.digest, kind)}
+            etag = stamped(request, etag_of(url, version.pin, version.digest, kind))
+            headers |= {"Cache-Control": IMMUTABLE, "ETag": etag}
             body = None
         if matches(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
@@ -155,7 +157,7 @@ class _Tree:
             return _moved(request, Urls.of(request).to(FILES, *parts, asked[4]), status=307)
         entry = find_file(self.backend, version, parts[3], asked[4])
         if entry.stored:
-            return serve_object(request, self.backend.catalog.store, entry.stored)
+            return serve_object(request, self.backend.catalog.store, entry.stored, self.presigner)
         if urlsplit(entry.href).scheme.lower() not in {"http", "https"}:
             raise NotFound(
                 f"{entry.name} is not in this catalog: it is referenced in place, at {entry.href[:500]}.",

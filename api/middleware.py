@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
 
-__all__ = ["BodyLimit", "EncodedETags", "HeadAsGet", "PublicAddress", "is_head"]
+__all__ = ["BodyLimit", "EncodedETags", "HeadAsGet", "PublicAddress", "is_head", "route_path"]
 
 _HEAD = "stacpin.head"
 _ENCODED = re.compile(r'-(?:br|gzip)"')
@@ -21,6 +21,12 @@ _ENCODED = re.compile(r'-(?:br|gzip)"')
 def is_head(scope: Scope) -> bool:
     """Whether the request was HEAD and is answered as GET, so that a body need not be made."""
     return bool(scope.get(_HEAD))
+
+
+def route_path(scope: Scope) -> str:
+    """The path that routes go by: without what a proxy has in front of it."""
+    path, root = scope["path"], scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 class HeadAsGet:

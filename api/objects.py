@@ -6,18 +6,21 @@ Only objects have routes: records and manifests of a catalog are never served as
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from api.middleware import is_head
 from api.responses import IMMUTABLE, matches
 from versioning.errors import Integrity, NotFound
 from versioning.store import Store
 
-__all__ = ["media_type_of", "object_router", "parse_range", "serve_object"]
+__all__ = ["OPEN", "Passage", "Presigner", "media_type_of", "object_router", "parse_range", "serve_object"]
+
+Presigner = Callable[[str, Literal["GET", "HEAD"]], str]
 
 _NAME = re.compile(r"[0-9a-f]{64}(?:\.[a-z0-9]{1,12})?")
 _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
@@ -45,6 +48,21 @@ _MEDIA_TYPES = {
     "webp": "image/webp",
     "zip": "application/zip",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What routes of bytes ask for: dependencies of FastAPI, for objects and for files of a dataset.
+
+    ``presigner`` gives the store's own address of an object for a method, to lead there instead of passing bytes on.
+    """
+
+    objects: list[Any] = field(default_factory=list)
+    files: list[Any] = field(default_factory=list)
+    presigner: Presigner | None = None
+
+
+OPEN = Passage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +100,7 @@ def parse_range(text: str, size: int) -> _Span | None:
     return _Span(start, min(end, size)) if start < size else _Span(0, 0)
 
 
-def object_router(store: Store) -> APIRouter:
+def object_router(store: Store, passage: Passage = OPEN) -> APIRouter:
     """The routes of a catalog's objects."""
     router = APIRouter(tags=["Objects"])
 
@@ -91,14 +109,18 @@ def object_router(store: Store) -> APIRouter:
         path = f"objects/{shard}/{name}"
         if not _NAME.fullmatch(name) or shard != name[:2]:
             raise _missing(path)
-        return serve_object(request, store, path)
+        return serve_object(request, store, path, passage.presigner)
 
-    router.add_api_route("/objects/{shard}/{name}", get_object, methods=["GET"], name="Get Object")
+    router.add_api_route(
+        "/objects/{shard}/{name}", get_object, methods=["GET"], name="Get Object", dependencies=passage.objects
+    )
     return router
 
 
-def serve_object(request: Request, store: Store, path: str) -> Response:
+def serve_object(request: Request, store: Store, path: str, presigner: Presigner | None = None) -> Response:
     """An object as the answer to a request: whole, a range, or its headers, under whatever name it was asked for.
+
+    With a ``presigner`` it is asked for at its store, by an address that is good for the same method.
 
     Raises
     ------
@@ -109,6 +131,9 @@ def serve_object(request: Request, store: Store, path: str) -> Response:
     size = store.size(path)
     if size is None:
         raise _missing(path)
+    if presigner is not None:
+        there = presigner(path, "HEAD" if is_head(request.scope) else "GET")
+        return RedirectResponse(there, status_code=307, headers={"Cache-Control": "no-store"})
     etag = f'"{name[:64]}"'
     headers = {
         "ETag": etag,

@@ -124,6 +124,11 @@ class ObservedStore:
         self._observers = tuple(observers)
 
     @property
+    def wrapped(self) -> Store:
+        """The store that it stands before."""
+        return self._inner
+
+    @property
     def url(self) -> str:
         """Where it is."""
         return self._inner.url

@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-__all__ = ["ALIAS", "IMMUTABLE", "MOVING", "etag_of", "matches", "reply"]
+__all__ = ["ALIAS", "IMMUTABLE", "MOVING", "etag_of", "matches", "reply", "stamped"]
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 ALIAS = "no-cache"
@@ -27,6 +27,12 @@ def etag_of(*parts: str | bytes) -> str:
         data = part.encode() if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "big") + data)
     return f'"{state.hexdigest()}"'
+
+
+def stamped(request: Request, etag: str) -> str:
+    """The ETag of a document with asset hrefs: where those are signed, they are others in the next window."""
+    signer = request.scope.get("stacpin.href")
+    return etag if signer is None else etag_of(etag, signer.stamp)
 
 
 def matches(request: Request, etag: str) -> bool:
@@ -55,15 +61,17 @@ def reply(
     media_type, cache
         The Content-Type and the Cache-Control.
     etag
-        What identifies the bytes; None hashes the document.
+        What identifies the bytes, but for the signatures of hrefs; None hashes the document.
     location
         The canonical address of what is answered, for Content-Location.
     """
     headers = {"Cache-Control": cache}
     if location is not None:
         headers["Content-Location"] = location
-    if etag is not None and matches(request, etag):
-        return Response(status_code=304, headers={**headers, "ETag": etag})
+    if etag is not None:
+        etag = stamped(request, etag)
+        if matches(request, etag):
+            return Response(status_code=304, headers={**headers, "ETag": etag})
     data = orjson.dumps(body() if callable(body) else body)
     if etag is None:
         etag = etag_of(data)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
+from api.access_settings import AccessSettings
 from api.service_settings import ServiceSettings
 
 __all__ = ["ApiSettings"]
@@ -21,7 +22,8 @@ class ApiSettings(ServiceSettings):
     ``database_url`` is where the catalog's index is; without it everything is read from the catalog itself.
     ``public_url`` is the address that clients use, where a proxy stands in front; otherwise links are made from the
     ``Host`` header. ``proxy_headers`` trusts ``Forwarded`` and ``X-Forwarded-*``: only where every request passes a
-    proxy that sets them, since answers are cached by others and a forged address would stay in their caches.
+    proxy that sets them, since answers are cached by others and a forged address would stay in their caches. ``access``
+    says who may read; None lets everybody read everything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +42,7 @@ class ApiSettings(ServiceSettings):
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     max_search_seconds: float = Field(default=20, gt=0)
     max_diff_items: int = Field(default=200_000, ge=1)
+    access: AccessSettings | None = None
 
     @field_validator("public_url")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -24,14 +24,19 @@ def link(rel: str, href: str, media_type: str = JSON, title: str | None = None) 
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Addresses below one base, which has no slash at its end; a :class:`catalog.collections.Links`."""
+    """Addresses below one base, which has no slash at its end; a :class:`catalog.collections.Links`.
+
+    ``signed`` gives the parameters that prove an asset's path, where access is on.
+    """
 
     base: str
+    signed: Callable[[str], str] | None = None
 
     @classmethod
     def of(cls, request: Request) -> Urls:
         """The addresses as the client of a request sees them."""
-        return cls(str(request.base_url).rstrip("/"))
+        signer = request.scope.get("stacpin.href")
+        return cls(str(request.base_url).rstrip("/"), None if signer is None else signer.query)
 
     def to(self, *parts: str, params: Iterable[tuple[str, str]] = ()) -> str:
         """An address below the base; the parts are quoted."""
@@ -77,4 +82,6 @@ class Urls:
 
     def asset(self, href: str) -> str:
         """An asset's address: below the base for objects of the catalog, as it is for what is referenced in place."""
-        return f"{self.base}/{href}" if href.startswith("objects/") else href
+        if not href.startswith("objects/"):
+            return href
+        return f"{self.base}/{href}" if self.signed is None else f"{self.base}/{href}?{self.signed(href)}"

@@ -20,7 +20,7 @@ from api.core import CoreClient
 from api.history import dataset_history, diff_document, item_history
 from api.middleware import is_head
 from api.pins import dataset_name, resolve
-from api.responses import ALIAS, IMMUTABLE, etag_of, matches, reply
+from api.responses import ALIAS, IMMUTABLE, etag_of, matches, reply, stamped
 from api.urls import Urls
 from versioning.digests import multihash
 from versioning.errors import InvalidInput
@@ -115,7 +115,7 @@ class VersionRoutes(ApiExtension):
         found = resolve(self.backend, collection_id, version)
         urls = Urls.of(request)
         pinned = collection_id == found.collection_id
-        etag = etag_of("assets", found.pin, found.digest, urls.base)
+        etag = stamped(request, etag_of("assets", found.pin, found.digest, urls.base))
         headers = {"ETag": etag, "Cache-Control": IMMUTABLE if pinned else ALIAS}
         if not pinned:
             headers["Content-Location"] = urls.to("collections", found.collection_id, "assets")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,7 +13,7 @@ from loaders.proof import proven
 from loaders.pull import proven_blocks, windowed
 from loaders.remote import HttpReader, http_error
 from loaders.source import Peek, PinFacts, PinSource
-from versioning.errors import Integrity, InvalidInput, StorageUnavailable
+from versioning.errors import Forbidden, Integrity, InvalidInput, StorageUnavailable
 from versioning.events import Listener, Progress, silent
 from versioning.pins import parse_pin
 from versioning.records import Statistics
@@ -28,6 +29,9 @@ __all__ = ["api_source"]
 
 _PAGE = 1000  # items of 3 kB: 3 MB an answer
 _WORKERS = 8
+_TOKEN = "STACPIN_TOKEN"  # noqa: S105 - where it is, not what it is
+# What an API says of an href whose signature is not there or not good any more.
+_UNSIGNED = "unsigned"
 
 
 class ApiSource:
@@ -44,6 +48,8 @@ class ApiSource:
         self._served = served
         self._http = http
         self._elsewhere = Elsewhere(http, files=False)
+        # Of an API that signs hrefs: what came after the path of an object, which is good for a while.
+        self._signed: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -68,13 +74,45 @@ class ApiSource:
         return dict(self._served)
 
     def href(self, href: str) -> str:
-        return href if "://" in href else f"{self._base}/{href}"
+        return href if "://" in href else f"{self._base}/{href}{self._signed.get(href, '')}"
 
     def read(self, asset: AssetRef) -> Iterator[memoryview]:
-        return self._http.read(self.href(asset.href)) if asset.stored else self._elsewhere.read(asset.href)
+        if not asset.stored:
+            yield from self._elsewhere.read(asset.href)
+            return
+        try:
+            yield from self._http.read(self.href(asset.href))
+        except Forbidden as error:
+            # It is said before the first byte, so nothing comes twice.
+            if error.kind != _UNSIGNED:
+                raise
+            self._sign_anew()
+            yield from self._http.read(self.href(asset.href))
 
     def peek(self, asset: AssetRef) -> Peek | None:
-        return self._http.peek(self.href(asset.href)) if asset.stored else self._elsewhere.peek(asset.href)
+        if not asset.stored:
+            return self._elsewhere.peek(asset.href)
+        try:
+            return self._http.peek(self.href(asset.href))
+        except Forbidden as error:
+            if error.kind != _UNSIGNED:
+                raise
+            self._sign_anew()
+            return self._http.peek(self.href(asset.href))
+
+    def _sign_anew(self) -> None:
+        """Take all hrefs as the API signs them now."""
+        for href in self._http.hrefs(f"{self._base}/collections/{self.facts.collection_id}/assets"):
+            self._stored(href, f"{self._base}/")
+
+    def _stored(self, href: str, root: str) -> str:
+        """The href that a catalog has, of one that the API gave: below the root, maybe signed."""
+        path, mark, query = href.removeprefix(root).partition("?")
+        if not path.startswith("objects/"):
+            return href
+        if mark:
+            self._signed[path] = f"?{query}"
+        return path
 
     def boxes(self, limit: int) -> list[BBox]:  # noqa: ARG002 - the protocol's; a picture is not worth a request
         return []
@@ -136,7 +174,7 @@ class ApiSource:
             raise Integrity(f"{where}: its collection is {served.get('collection')!r}.", kind="altered")
         try:
             root = next(link["href"] for link in served["links"] if link["rel"] == "root").rstrip("/") + "/"
-            return make_row(stored_item(served, lambda href: _relative(href, root)))
+            return make_row(stored_item(served, lambda href: self._stored(href, root)))
         except (KeyError, TypeError, AttributeError, StopIteration, InvalidInput) as error:
             raise Integrity(f"{where}: {served.get('id')!r} ({error}).", kind="altered") from error
 
@@ -146,11 +184,13 @@ class ApiSource:
         from pystac_client.stac_api_io import StacApiIO
 
         with _translated(self._base):
-            return Client.open(self._base, stac_io=StacApiIO(timeout=60, max_retries=5))
+            return Client.open(
+                self._base, stac_io=StacApiIO(headers=self._http.authorization, timeout=60, max_retries=5)
+            )
 
 
 def api_source(url: str, pin: str) -> PinSource:
-    """The source of a pin at a STAC API.
+    """The source of a pin at a STAC API. The environment variable STACPIN_TOKEN holds the token, if it asks for one.
 
     Raises
     ------
@@ -161,7 +201,8 @@ def api_source(url: str, pin: str) -> PinSource:
     StorageUnavailable
         If it does not answer.
     """
-    return _opened(url.rstrip("/"), pin, HttpReader())
+    base = url.rstrip("/")
+    return _opened(base, pin, HttpReader(base, os.environ.get(_TOKEN)))
 
 
 def _opened(base: str, pin: str, http: HttpReader) -> ApiSource:
@@ -204,11 +245,6 @@ def _opened(base: str, pin: str, http: HttpReader) -> ApiSource:
     if asked:
         raise Integrity(f"{base} was asked for {ref} and answered with {facts.pin} ({facts.digest}).", kind="altered")
     return ApiSource(base, facts, served, http)
-
-
-def _relative(href: str, root: str) -> str:
-    path = href.removeprefix(root)
-    return path if path.startswith("objects/") else href
 
 
 @contextmanager

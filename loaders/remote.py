@@ -41,10 +41,20 @@ _BY_STATUS: dict[int, type[StacpinError]] = {
 
 
 class HttpReader:
-    """Reads URLs with retries; each thread has a connection pool of its own, since sessions are not thread-safe."""
+    """Reads URLs with retries; each thread has a connection pool of its own, since sessions are not thread-safe.
 
-    def __init__(self) -> None:
+    ``token`` is sent to what lies below ``base``, and to nobody else.
+    """
+
+    def __init__(self, base: str | None = None, token: str | None = None) -> None:
         self._local = threading.local()
+        self._base = None if base is None else base.rstrip("/")
+        self._token = token
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The headers that prove who asks, for what lies below the base."""
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     def json(self, url: str, params: dict[str, str] | None = None) -> Any:
         """A JSON document.
@@ -62,6 +72,23 @@ class HttpReader:
             return orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise StorageUnavailable(f"{url} did not answer with JSON.", hint="Is it a STAC API's URL?") from error
+
+    def hrefs(self, url: str) -> Iterator[str]:
+        """The ``href`` of each line of a stream of JSON lines.
+
+        Raises
+        ------
+        StorageUnavailable
+            If it is something else.
+        """
+        import orjson
+
+        with self._asked(url) as response:
+            for line in response.iter_lines(_BLOCK):
+                try:
+                    yield str(orjson.loads(line)["href"])
+                except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+                    raise StorageUnavailable(f"{url} did not answer with JSON lines.", hint="Try again.") from error
 
     def peek(self, url: str) -> Peek | None:
         """The size of what is at a URL and its first bytes, in one request; None if there is nothing."""
@@ -88,6 +115,8 @@ class HttpReader:
         import requests
 
         session = self._session()
+        if self._base is not None and (url == self._base or url.startswith((f"{self._base}/", f"{self._base}?"))):
+            headers = {**self.authorization, **(headers or {})}
         try:
             with session.request(
                 "GET", url, params=params, headers=headers, timeout=_TIMEOUT, stream=True, allow_redirects=True

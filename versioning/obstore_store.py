@@ -14,17 +14,17 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import obstore
 from obstore import exceptions as backend
-from obstore.store import LocalStore, MemoryStore
+from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
 from versioning.capabilities import PROBE, honours_put_if_absent, no_put_if_absent
 from versioning.durable import Disk
-from versioning.errors import Integrity, NotFound
+from versioning.errors import Integrity, InvalidInput, NotFound
 from versioning.links import refuse_links
 from versioning.store_errors import denied_without_reason, translate
 
@@ -192,6 +192,25 @@ class ObstoreStore:
             finally:
                 with suppress(backend.PermissionDeniedError):  # who may not delete can still ask for the time
                     obstore.delete(self._inner, path)
+
+    @property
+    def presigns(self) -> bool:
+        """Whether the backend gives addresses that carry their own right to be read."""
+        return isinstance(self._inner, (AzureStore, GCSStore, S3Store))
+
+    def presigned(self, path: str, method: Literal["GET", "HEAD"], *, seconds: int) -> str:
+        """An address by which anybody can read one object for some seconds, straight from the backend.
+
+        Raises
+        ------
+        InvalidInput
+            If the backend has no such addresses.
+        """
+        inner = self._inner
+        if not isinstance(inner, (AzureStore, GCSStore, S3Store)):
+            raise InvalidInput(f"{self._url} cannot sign addresses.", hint="S3, GCS and Azure can.")
+        with self._translated(path):
+            return obstore.sign(inner, method, path, timedelta(seconds=seconds))
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[Entry]:
         with self._translated(prefix):

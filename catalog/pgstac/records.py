@@ -50,6 +50,11 @@ class IndexedStore(ReadOnly):
                 self._records[path] = bytes(data)
 
     @property
+    def wrapped(self) -> Store:
+        """The catalog's own store."""
+        return self._store
+
+    @property
     def url(self) -> str:
         """Where the catalog is."""
         return self._store.url

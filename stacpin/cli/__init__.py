@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from stacpin import __version__
-from stacpin.cli import consume, health, history, indexing, maintain, prepare, refs, serving, syncing, watching
+from stacpin.cli import access, consume, health, history, indexing, maintain, prepare, refs, serving, syncing, watching
 from stacpin.cli.context import SAID, CatalogOption, Globals, JsonOption, output
 from stacpin.cli.extras import missing_extra
 from stacpin.cli.output import Output, OutputClosed, StoppedAsMeant, give_up_stdout
@@ -53,7 +53,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 fine, 1 differences (--exit-code), 2 usage, 11 unexpected, 20 conflict or immutable, "
     "30 integrity, 40 not found, 50 refused input, 60 storage or network, 130 interrupted.",
 )
-for module in (prepare, history, refs, consume, serving, indexing, syncing, maintain, watching, health):
+for module in (prepare, history, refs, consume, serving, indexing, access, syncing, maintain, watching, health):
     module.register(app)
 for command in app.registered_commands:
     command.cls = command.cls if command.cls is ServiceCommand else PlainCommand

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
         cls=ServiceCommand,
         epilog="Example: stacpin serve -C data/catalog --port 8080\n\n"
         "Example: stacpin serve -C s3://acme/catalog --workers 4 --metrics 9464 --log-format json --log-requests\n\n"
+        "Example: stacpin serve --host 0.0.0.0 --access access.toml\n\n"
         "Every option is an environment variable too: --public-url is STACPIN_PUBLIC_URL, and STACPIN_PUBLIC_URL_FILE "
         "names a file that holds its value. Limits are for each worker.",
     )(serve)
@@ -83,14 +85,23 @@ def serve(
     ] = False,
     log_format: Annotated[Literal["text", "json"], typer.Option(help="Lines for people, or JSON.")] = "text",
     log_requests: Annotated[bool, typer.Option("--log-requests", help="A line for each request.")] = False,
+    access: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Who may read: settings as TOML, see docs/access.md.", show_default=False),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Everybody who reaches it may read everything.")] = False,
 ) -> None:
     """Serve a catalog as a STAC API, with STAC Browser at /browser/. Read-only; stops with Ctrl-C or SIGTERM.
 
     With a database it searches the index that stacpin index keeps there; without, the catalog's own manifests.
+
+    On another address than this machine's own it needs --access or --public.
     """
     out = output()
     for needed in ("uvicorn", "api.app"):  # before anything is said of an address
         import_module(needed)
+    from api.access_settings import load_access
+    from api.server import check_exposed
     from api.server import serve as run
     from api.tracing import wanted
     from versioning.catalog import Catalog
@@ -116,12 +127,14 @@ def serve(
         otel=otel or wanted(os.environ),
         log_format=log_format,
         log_requests=log_requests,
+        access=None if access is None else load_access(access),
     )
+    check_exposed(settings, host, public=public)
     free = free_port(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{free}"
     said = out.note if log_format == "text" else lambda _: None  # what reads JSON lines reads nothing else
     said(f"STAC API  {address}/\nbrowser   {address}/browser/\nstop with Ctrl-C")
-    run(settings, host=host, port=free, log_level="warning")
+    run(settings, host=host, port=free, public=public, log_level="warning")
     said("stopped")
     raise StoppedAsMeant
 

@@ -155,11 +155,11 @@ def indexed(cluster: Cluster, catalog: Catalog) -> str:
 class Server:
     """uvicorn in a thread, on a free port of this machine."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, **options) -> None:
         self.socket = socket.socket()
         self.socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        app = create_app(ApiSettings(catalog=str(site.folder)))
+        app = create_app(ApiSettings(catalog=str(site.folder), **options))
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
 
@@ -175,6 +175,12 @@ class Server:
         self.server.should_exit = True
         self.thread.join(10)
         self.socket.close()
+
+
+@pytest.fixture
+def server_of() -> type[Server]:
+    """Makes a real server of the API of a site, with settings; to be used in ``with``."""
+    return Server
 
 
 @pytest.fixture
