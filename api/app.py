@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api.backend import Backend, EmbeddedBackend
 from api.browser_crs import BrowserCrs
 from api.browser_files import mount_browser
+from api.drawing import can_draw
 from api.errors import add_error_handlers
 from api.files import file_router
 from api.middleware import BodyLimit, EncodedETags, HeadAsGet, PublicAddress
@@ -27,7 +28,12 @@ from versioning.errors import StacpinError, StorageUnavailable
 __all__ = ["create_app"]
 
 # Nothing is compressed that has ranges, or is compressed already.
-_UNCOMPRESSED = [r"/objects/", r"/files(?:/[^/]+){5}$", r"/browser/(?:img|js|css)/.*\.(?:png|jpg|woff2?)$"]
+_UNCOMPRESSED = [
+    r"/objects/",
+    r"/files(?:/[^/]+){5}$",
+    r"/browser/(?:img|js|css)/.*\.(?:png|jpg|woff2?)$",
+    r"/(?:preview|thumbnail|tiles/[0-9]+/[0-9]+/[0-9]+\.png)$",
+]
 
 
 def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI:
@@ -106,6 +112,7 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
             FieldsExtension(conformance_classes=[]),
             FilterExtension(client=QueryablesClient(backend=found), conformance_classes=conformance.FILTER),
             VersionRoutes(core=core),
+            *(_pictures(core) if can_draw() else ()),
         ],
         exceptions={},
         search_get_request_model=params.SearchGetRequest,
@@ -151,6 +158,15 @@ def _middlewares(settings: ApiSettings) -> list[Middleware]:
     if settings.public_url or settings.root_path:
         stack.append(Middleware(PublicAddress, url=settings.public_url, root_path=settings.root_path))
     return stack
+
+
+def _pictures(core: Any) -> list[Any]:
+    """The routes that draw, all on the same few threads."""
+    from api.drawing import Drawing
+    from api.picture_routes import PictureRoutes
+
+    drawing = Drawing(at_once=core.settings.max_drawings, waiting=core.settings.max_drawings_waiting)
+    return [PictureRoutes(core=core, drawing=drawing)]
 
 
 def _health(backend: Backend) -> Any:

@@ -33,6 +33,8 @@ class ApiSettings(BaseModel):
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     max_search_seconds: float = Field(default=20, gt=0)
     max_diff_items: int = Field(default=200_000, ge=1)
+    max_drawings: int = Field(default=2, ge=1, le=64)
+    max_drawings_waiting: int = Field(default=64, ge=0)
 
     @field_validator("public_url")
     @classmethod

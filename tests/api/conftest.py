@@ -15,6 +15,7 @@ import pytest
 import rasterio
 import uvicorn
 from rasterio.transform import from_origin
+from s3 import s3_server  # noqa: F401 - a fixture of this folder
 
 from api.app import create_app
 from api.backend import EmbeddedBackend

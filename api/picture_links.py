@@ -1,0 +1,34 @@
+"""The links by which clients find pictures: nothing is drawn, and nothing is looked up, to make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.drawing import can_draw
+from api.picture_plan import has_picture
+from api.urls import Urls, link
+from versioning.version import Version
+
+__all__ = ["add_collection_links", "item_links"]
+
+
+def item_links(item: Mapping[str, Any], collection_id: str, urls: Urls) -> list[dict[str, str]]:
+    """The link to an item's thumbnail, if it has a raster.
+
+    Its tiles have no link: STAC Browser draws the raster itself, and would draw linked tiles in its place.
+    """
+    if not can_draw() or not has_picture(item):
+        return []
+    href = urls.to("collections", collection_id, "items", item["id"], "thumbnail")
+    return [link("preview", href, "image/png", f"Thumbnail of {item['id']}")]
+
+
+def add_collection_links(document: dict[str, Any], version: Version, urls: Urls) -> None:
+    """Add the link to a version's thumbnail, by what its record sums up."""
+    if not can_draw():
+        return
+    summaries = version.record.summaries
+    here = urls.collection(version.collection_id)
+    if summaries.get("bands"):
+        document["links"].append(link("preview", f"{here}/thumbnail", "image/png", f"Thumbnail of {version.pin}"))
