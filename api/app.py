@@ -164,9 +164,10 @@ def _pictures(core: Any) -> list[Any]:
     """The routes that draw, all on the same few threads."""
     from api.drawing import Drawing
     from api.picture_routes import PictureRoutes
+    from api.tile_routes import TileRoutes
 
     drawing = Drawing(at_once=core.settings.max_drawings, waiting=core.settings.max_drawings_waiting)
-    return [PictureRoutes(core=core, drawing=drawing)]
+    return [TileRoutes(core=core, drawing=drawing), PictureRoutes(core=core, drawing=drawing)]
 
 
 def _health(backend: Backend) -> Any:

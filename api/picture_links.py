@@ -8,9 +8,12 @@ from typing import Any
 from api.drawing import can_draw
 from api.picture_plan import has_picture
 from api.urls import Urls, link
+from catalog.extensions import extension_id
 from versioning.version import Version
 
-__all__ = ["add_collection_links", "item_links"]
+__all__ = ["WEB_MAP_LINKS", "add_collection_links", "item_links"]
+
+WEB_MAP_LINKS = extension_id("web-map-links", "1.2.0")
 
 
 def item_links(item: Mapping[str, Any], collection_id: str, urls: Urls) -> list[dict[str, str]]:
@@ -25,10 +28,15 @@ def item_links(item: Mapping[str, Any], collection_id: str, urls: Urls) -> list[
 
 
 def add_collection_links(document: dict[str, Any], version: Version, urls: Urls) -> None:
-    """Add the link to a version's thumbnail, by what its record sums up."""
+    """Add the links to a version's thumbnail and to the tiles of its labels, by what its record sums up."""
     if not can_draw():
         return
     summaries = version.record.summaries
     here = urls.collection(version.collection_id)
     if summaries.get("bands"):
         document["links"].append(link("preview", f"{here}/thumbnail", "image/png", f"Thumbnail of {version.pin}"))
+    if "vector" in (summaries.get("label:type") or ()):
+        document["links"].append(
+            link("tilejson", f"{here}/tilejson.json", title=f"Labels of {version.pin} as vector tiles")
+        )
+        document["stac_extensions"] = sorted({*document["stac_extensions"], WEB_MAP_LINKS})

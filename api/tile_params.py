@@ -9,9 +9,9 @@ import attr
 from fastapi import Path, Query
 from stac_fastapi.types.search import APIRequest
 
-from api.params import CollectionId, ItemId, Version
+from api.params import CollectionId, Ids, ItemId, Version
 
-__all__ = ["ItemTileUri", "PictureUri", "ThumbnailUri"]
+__all__ = ["ItemTileUri", "OgcTileUri", "PictureUri", "ThumbnailUri", "TileJsonUri", "TileUri"]
 
 Text = str | None
 
@@ -27,6 +27,33 @@ Rescale = Annotated[
     Text, Query(description="`min,max`, or as many pairs as bands: the values that become black and white.")
 ]
 ColormapName = Annotated[Text, Query(description="A colour map of rio-tiler, such as `viridis`, for one band.")]
+
+
+@attr.s(kw_only=True)
+class TileJsonUri(APIRequest):
+    """GET /collections/{collection_id}/tilejson.json."""
+
+    collection_id: CollectionId = attr.ib()
+    version: Version = attr.ib(default=None)
+    ids: Ids = attr.ib(default=None)
+
+
+@attr.s(kw_only=True)
+class TileUri(TileJsonUri):
+    """GET /collections/{collection_id}/tiles/{z}/{x}/{y}."""
+
+    z: Zoom = attr.ib()
+    x: Column = attr.ib()
+    y: TileRow = attr.ib()
+
+
+@attr.s(kw_only=True)
+class OgcTileUri(TileJsonUri):
+    """GET /collections/{collection_id}/tiles/WebMercatorQuad/{z}/{y}/{x}."""
+
+    z: Zoom = attr.ib()
+    y: TileRow = attr.ib()
+    x: Column = attr.ib()
 
 
 @attr.s(kw_only=True)
