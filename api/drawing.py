@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from http import HTTPStatus
+from importlib import import_module
 from importlib.util import find_spec
 from threading import Lock
 
@@ -14,11 +15,12 @@ from starlette.responses import Response
 
 from api.errors import problem
 
-__all__ = ["Drawing", "can_draw"]
+__all__ = ["Drawing", "can_draw", "load_libraries"]
 
 # What the extra `service` brings for pictures; nothing of it is imported before something is drawn.
 _LIBRARIES = ("mapbox_vector_tile", "pyogrio", "rasterio", "rio_tiler", "titiler.core")
 _RETRY_SECONDS = 2
+_loading = Lock()
 
 
 @lru_cache(maxsize=1)
@@ -28,6 +30,16 @@ def can_draw() -> bool:
         return all(find_spec(name) is not None for name in _LIBRARIES)
     except ModuleNotFoundError:  # the parent of titiler.core
         return False
+
+
+def load_libraries() -> None:
+    """Import rio-tiler whole, in one thread; call it before anything is imported from it.
+
+    Its modules import each other in a circle, which fails where two threads begin it: two thumbnails at the start of a
+    server gave an ImportError.
+    """
+    with _loading:
+        import_module("rio_tiler.io")
 
 
 class Drawing:

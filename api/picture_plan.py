@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from api.drawing import load_libraries
 from api.raster_files import is_raster
 from versioning.errors import InvalidInput, NotFound
 
@@ -228,6 +229,7 @@ def _rescale(text: str, count: int) -> tuple[tuple[float, float], ...]:
 
 
 def _check_colormap(name: str, bands: int) -> None:
+    load_libraries()
     from rio_tiler.colormap import cmap
 
     if bands != 1:

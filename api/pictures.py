@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cachetools import LRUCache
 
+from api.drawing import load_libraries
 from api.mercator import Tile
 from api.picture_plan import Plan
 from api.picture_read import TILE, View, has_palette, read_bands, read_sample
@@ -203,6 +204,7 @@ def _nothing() -> bytes:
 @contextmanager
 def _translated() -> Iterator[None]:
     """rio-tiler's errors as ours, without what it and rasterio say of rasters that were accepted."""
+    load_libraries()
     from rasterio.errors import NotGeoreferencedWarning
     from rio_tiler.errors import NoOverviewWarning, RioTilerError
 

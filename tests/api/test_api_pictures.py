@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -519,6 +521,33 @@ def test_without_the_libraries_there_are_no_pictures(client_of, shelf, monkeypat
     assert client.get("/collections/grey--v1/tiles/0/0/0").status_code == 404
     declared = client.get("/conformance").json()["conformsTo"]
     assert not [name for name in declared if name.endswith(("tiles", "pictures"))]
+
+
+START = """
+import sys, threading
+from api.app import create_app
+from api.settings import ApiSettings
+from fastapi.testclient import TestClient
+client = TestClient(create_app(ApiSettings(catalog=sys.argv[1], max_drawings=4)), raise_server_exceptions=False)
+together = threading.Barrier(4)
+found = []
+def ask(query):
+    together.wait()
+    found.append(client.get(f"/collections/grey--v1/items/grey/preview{query}").status_code)
+queries = ["", "?max_size=9", "?colormap_name=viridis", "?colormap_name=magma"]
+threads = [threading.Thread(target=ask, args=(query,)) for query in queries]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(found)
+"""
+
+
+def test_a_server_may_begin_with_many_pictures_at_once(shelf):
+    """In a process in which nothing is imported yet."""
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-W", "ignore", "-c", START, shelf.catalog.url]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[200, 200, 200, 200]", done.stderr
 
 
 def test_so_many_are_drawn_at_once_and_the_rest_come_again(client_of, shelf, monkeypatch):
