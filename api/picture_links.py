@@ -8,6 +8,7 @@ from typing import Any
 from api.drawing import can_draw
 from api.picture_plan import has_picture
 from api.urls import Urls, link
+from api.vector_tiles import label_assets
 from catalog.extensions import extension_id
 from versioning.version import Version
 
@@ -17,14 +18,21 @@ WEB_MAP_LINKS = extension_id("web-map-links", "1.2.0")
 
 
 def item_links(item: Mapping[str, Any], collection_id: str, urls: Urls) -> list[dict[str, str]]:
-    """The link to an item's thumbnail, if it has a raster.
+    """The links to an item's thumbnail, if it has a raster, and to the tiles of its labels, if it has some.
 
-    Its tiles have no link: STAC Browser draws the raster itself, and would draw linked tiles in its place.
+    The tiles of its raster have no link: STAC Browser draws the raster itself, and would draw linked tiles in its
+    place. The extension is not declared, since ``stac_extensions`` is part of what an item's digest proves.
     """
-    if not can_draw() or not has_picture(item):
+    if not can_draw():
         return []
-    href = urls.to("collections", collection_id, "items", item["id"], "thumbnail")
-    return [link("preview", href, "image/png", f"Thumbnail of {item['id']}")]
+    found = []
+    if has_picture(item):
+        href = urls.to("collections", collection_id, "items", item["id"], "thumbnail")
+        found.append(link("preview", href, "image/png", f"Thumbnail of {item['id']}"))
+    if any(True for _ in label_assets(item)):
+        href = urls.to("collections", collection_id, "tilejson.json", params=[("ids", item["id"])])
+        found.append(link("tilejson", href, title=f"Labels of {item['id']} as vector tiles"))
+    return found
 
 
 def add_collection_links(document: dict[str, Any], version: Version, urls: Urls) -> None:

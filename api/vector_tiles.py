@@ -6,7 +6,7 @@ A layer is what one asset key holds. Features have their properties as they are,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +110,7 @@ class VectorTiles:
         return DrawnTile(data, left_out, found - drawn + len(features) - kept)
 
 
-def label_assets(item: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def label_assets(item: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The vector labels of an item that are objects of the catalog, by key; nothing referenced in place is fetched."""
     for key, asset in sorted(item["assets"].items()):
         if str(asset.get("pin:digest", "")).startswith(_VECTORS) and asset["href"].startswith("objects/"):

@@ -584,6 +584,17 @@ def test_a_collection_of_labels_links_to_its_tiles(client_of, buildings, shared_
     assert link in listed["links"]
 
 
+def test_an_item_of_labels_links_to_its_own_tiles(client_of, buildings):
+    client = client_of(buildings[0])
+    item = client.get("/collections/marks--v1/items/alexandria").json()
+    (link,) = [link for link in item["links"] if link["rel"] == "tilejson"]
+    (tiles,) = client.get(link["href"]).json()["tiles"]
+    assert tiles.endswith("?ids=alexandria")
+    west, south, _, _ = item["bbox"]
+    tile = tile_at(west, south, 14)
+    assert features(client.get(tiles.format(z=tile.z, x=tile.x, y=tile.y)), tile)
+
+
 def test_a_collection_without_labels_has_no_such_link(client):
     collection = client.get("/collections/landcover--v1").json()
     assert not [link for link in collection["links"] if link["rel"] == "tilejson"]
