@@ -78,6 +78,11 @@ rewrite(layers, (text) =>
   text.replace("data.getMetadata('label:type') === 'vector'", "$& && this.getWebMapLinks().length === 0"),
 );
 
+// `displayWebMapLink: false`, what ol-stac has for the items of a list, asks for none: it would draw those of each item.
+rewrite(layers, (text) =>
+  text.replace("let types = ['xyz'", "if (this.displayWebMapLink_ === false) {\n            return [];\n        }\n        $&"),
+);
+
 // OpenLayers 10.6 reprojects pixels that are not square (0.00275 by 0.00211 degrees, say) with a fractional pixel ratio, computes
 // with tiles of 333.6 pixels and draws a grid of dots on black, beside its place. A hundredth is what rounding makes of square ones.
 rewrite("node_modules/ol/source/DataTile.js", (text) =>

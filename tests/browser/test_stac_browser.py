@@ -133,4 +133,4 @@ def test_the_map_of_labels_shows_their_footprint_and_each_of_them(pages):
     top, bottom, left, right = box(blue)
     assert ink(page.picture[top:bottom, left:right]).sum() == 0
     # Two of the three huts are the ends of the footprint's upper side, and their circles stand out above it.
-    assert 4 < blue[top].sum() < (right - left) / 4
+    assert 0 < blue[top].sum() < (right - left) / 4
