@@ -15,6 +15,7 @@ from api.backend import Backend, EmbeddedBackend
 from api.browser_crs import BrowserCrs
 from api.browser_files import mount_browser
 from api.deadlines import Deadline
+from api.drawing import can_draw
 from api.encoding import EncodingChoice
 from api.errors import add_error_handlers
 from api.files import file_router
@@ -37,7 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 # Nothing is compressed that has ranges, or is compressed already.
-_UNCOMPRESSED = [r"/objects/", r"/files(?:/[^/]+){5}$", r"/browser/(?:img|js|css)/.*\.(?:png|jpg|woff2?)$"]
+_UNCOMPRESSED = [
+    r"/objects/",
+    r"/files(?:/[^/]+){5}$",
+    r"/browser/(?:img|js|css)/.*\.(?:png|jpg|woff2?)$",
+    r"/(?:preview|thumbnail|tiles/[0-9]+/[0-9]+/[0-9]+\.png)$",
+]
 
 
 def create_app(
@@ -134,6 +140,7 @@ def create_app(
             FieldsExtension(conformance_classes=[]),
             FilterExtension(client=QueryablesClient(backend=found), conformance_classes=conformance.FILTER),
             VersionRoutes(core=core),
+            *(_pictures(core) if can_draw() else ()),
         ],
         exceptions={},
         search_get_request_model=params.SearchGetRequest,
@@ -220,6 +227,16 @@ def _middlewares(settings: ApiSettings, running: Running, desk: Desk | None) -> 
         stack.append(Middleware(PublicAddress, url=settings.public_url, root_path=settings.root_path))
     stack.append(Middleware(RequestWatch, metrics=running.metrics))
     return stack
+
+
+def _pictures(core: Any) -> list[Any]:
+    """The routes that draw, all on the same few threads."""
+    from api.drawing import Drawing
+    from api.picture_routes import PictureRoutes
+    from api.tile_routes import TileRoutes
+
+    drawing = Drawing(at_once=core.settings.max_drawings, waiting=core.settings.max_drawings_waiting)
+    return [TileRoutes(core=core, drawing=drawing), PictureRoutes(core=core, drawing=drawing)]
 
 
 def _health(health: Health) -> Any:

@@ -22,6 +22,7 @@ from api.fields import FieldSet
 from api.files import files_link
 from api.history import predecessor
 from api.params import SearchPostRequest
+from api.picture_links import add_collection_links
 from api.pins import Selection, resolve, select
 from api.responses import ALIAS, IMMUTABLE, MOVING, etag_of, reply
 from api.searching import Address, Wanted, search_page
@@ -29,6 +30,7 @@ from api.settings import ApiSettings
 from api.urls import GEOJSON, JSON, Urls, link
 from versioning.errors import Expired, InvalidInput, NotFound
 from versioning.ids import split_collection_id
+from versioning.rows import Row
 from versioning.version import Version
 
 __all__ = ["CoreClient"]
@@ -108,6 +110,7 @@ class CoreClient(BaseCoreClient):
         successors = self.successors.of(self.backend.dataset(version.dataset), version.number)
         document = collection_document(version, urls, successors, latest)
         document["links"].append(files_link(self.backend.catalog, urls, version))
+        add_collection_links(document, version, urls)
         return document
 
     # -- items
@@ -121,13 +124,7 @@ class CoreClient(BaseCoreClient):
     def item_reply(self, request: Request, version: Version, item_id: str, asked: str | None) -> Response:
         """An item of a version; ``asked`` is the collection id that named the version, if one did."""
         urls = Urls.of(request)
-        row = self.backend.find(version, item_id)
-        if row is None:
-            raise NotFound(
-                f"{version.pin} has no item {item_id[:200]!r}.",
-                hint=f"See {urls.items(version.collection_id)}",
-                kind="no-such-item",
-            )
+        row = self.row(version, item_id, urls)
         canonical = asked == version.collection_id
 
         def document() -> dict[str, Any]:
@@ -148,6 +145,17 @@ class CoreClient(BaseCoreClient):
             etag=etag_of(row.digest, version.collection_id, urls.base),
             location=None if canonical else urls.item(version.collection_id, item_id),
         )
+
+    def row(self, version: Version, item_id: str, urls: Urls) -> Row:
+        """An item of a version; NotFound if there is none."""
+        row = self.backend.find(version, item_id)
+        if row is None:
+            raise NotFound(
+                f"{version.pin} has no item {item_id[:200]!r}.",
+                hint=f"See {urls.items(version.collection_id)}",
+                kind="no-such-item",
+            )
+        return row
 
     def item_collection(
         self,

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any
 
 from api.fields import FieldSet
+from api.picture_links import item_links
 from api.pins import Selection
 from api.urls import GEOJSON, Urls, link
 from catalog.collections import collection_dict, stac_item
@@ -81,6 +82,7 @@ def item_document(item: Mapping[str, Any], collection_id: str, urls: Urls) -> di
     document["links"] += [
         link("permalink", urls.item(collection_id, item["id"]), GEOJSON),
         link("version-history", urls.item_history(dataset, item["id"]), title=f"Revisions of {item['id']}"),
+        *item_links(item, collection_id, urls),
     ]
     return document
 

@@ -10,6 +10,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.drawing import can_draw
+
 __all__ = ["ALIAS", "IMMUTABLE", "MOVING", "etag_of", "matches", "reply", "stamped"]
 
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -17,12 +19,13 @@ ALIAS = "no-cache"
 # Documents of a version that carry links to what came after it: right for a minute, then asked for again by ETag.
 MOVING = "public, max-age=60, must-revalidate"
 # Goes into every ETag: raise it when documents get another form, so that caches fetch them again.
-_FORM = "1"
+_FORM = "2"
 
 
 def etag_of(*parts: str | bytes) -> str:
     """A strong ETag from whatever decides the bytes of an answer."""
-    state = hashlib.sha256(_FORM.encode())
+    # Documents link to pictures where there are some.
+    state = hashlib.sha256(f"{_FORM} {can_draw()}".encode())
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "big") + data)

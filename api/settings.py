@@ -43,6 +43,11 @@ class ApiSettings(ServiceSettings):
     max_search_seconds: float = Field(default=20, gt=0)
     max_diff_items: int = Field(default=200_000, ge=1)
     access: AccessSettings | None = None
+    max_drawings: int = Field(default=2, ge=1, le=64)
+    max_drawings_waiting: int = Field(default=64, ge=0)
+    max_tile_items: int = Field(default=500, ge=1, le=10_000)
+    max_tile_features: int = Field(default=20_000, ge=1)
+    max_tile_bytes: int = Field(default=1024 * 1024, ge=1024)
 
     @field_validator("public_url")
     @classmethod

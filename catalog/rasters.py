@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
     from rasterio.io import DatasetReader
 
-__all__ = ["GDAL_OPTIONS", "Raster", "RasterLimits", "open_raster", "raster_errors"]
+__all__ = ["GDAL_OPTIONS", "Raster", "RasterLimits", "check_claims", "open_raster", "raster_errors"]
 
 MIB = 1024 * 1024
 
@@ -182,7 +182,7 @@ def open_raster(path: Path, *, crs: str | None = None, limits: RasterLimits | No
             dataset = _open(real, driver, vrt)
         with dataset:
             files = _files(path, real, dataset, vrt)
-            _check_size(path, dataset, files, limits)
+            check_claims(path, dataset, sum(file.stat().st_size for file in files), limits)
             own = _checked_crs(path, dataset, declared)
             used = own or declared
             identity = None if used is None else crs_identity(used)
@@ -321,7 +321,14 @@ def _files(path: Path, real: Path, dataset: DatasetReader, vrt: SafeVrt | None) 
     return tuple(files)
 
 
-def _check_size(path: Path, dataset: DatasetReader, files: tuple[Path, ...], limits: RasterLimits) -> None:
+def check_claims(path: Path, dataset: DatasetReader, on_disk: int, limits: RasterLimits) -> None:
+    """Refuse a raster for what it claims to be, before a pixel is read; ``on_disk`` are the bytes of all its files.
+
+    Raises
+    ------
+    InvalidInput
+        If it has no bands, or more of anything than the limits.
+    """
     import numpy as np
 
     if dataset.count == 0:
@@ -338,7 +345,6 @@ def _check_size(path: Path, dataset: DatasetReader, files: tuple[Path, ...], lim
         )
     items = [4 if t == "complex_int16" else np.dtype(t).itemsize for t in dataset.dtypes]
     decoded = dataset.width * dataset.height * sum(items)
-    on_disk = sum(file.stat().st_size for file in files)
     if decoded > max(limits.free_bytes, limits.max_expansion * on_disk):
         raise InvalidInput(
             f"{path} claims to be {shape}, {decoded} bytes of pixels in {on_disk} bytes on disk.",

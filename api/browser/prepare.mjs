@@ -49,13 +49,38 @@ rewrite("config.js", (text) =>
   ),
 );
 
-// The map of a collection or of search results shows where its items are. STAC Browser would draw the first COG of each item over
-// that: as many files to open as there are items, each over its neighbours.
+// The map of a collection or of search results shows where its items are. STAC Browser would draw the first COG of each item, or its
+// thumbnail, over that: as many files to open as there are items, each over its neighbours.
 rewrite("src/components/Map.vue", (text) =>
   text.replace(
     /displayPreview: this\.children && this\.children\.isItemCollection\(\)/,
-    "getSourceOptions: this.stacLayerOptions.getSourceOptions, displayOverview: false, $&",
+    "getSourceOptions: this.stacLayerOptions.getSourceOptions, displayOverview: false, displayPreview: false",
   ),
+);
+
+// ol-stac takes the tiles of every TileJSON for pictures, and looks for labels in GeoJSON assets only. Ours are vector tiles, and
+// items link to those of their labels.
+const layers = "node_modules/ol-stac/layer/STAC.js";
+rewrite(layers, (text) => text.replace("import GeoJSON from", "import MVT from 'ol/format/MVT.js';\n$&"));
+rewrite(layers, (text) =>
+  text.replace(
+    "case 'tilejson':",
+    `$&
+                const described = await (await fetch(url)).json();
+                if (described.vector_layers) {
+                    const { tiles: [tiles], maxzoom: maxZoom, attribution = options.attributions } = described;
+                    sources.push(new VectorTileSource({ format: new MVT(), url: tiles, maxZoom, attributions: attribution }));
+                    break;
+                }`,
+  ),
+);
+rewrite(layers, (text) =>
+  text.replace("data.getMetadata('label:type') === 'vector'", "$& && this.getWebMapLinks().length === 0"),
+);
+
+// `displayWebMapLink: false`, what ol-stac has for the items of a list, asks for none: it would draw those of each item.
+rewrite(layers, (text) =>
+  text.replace("let types = ['xyz'", "if (this.displayWebMapLink_ === false) {\n            return [];\n        }\n        $&"),
 );
 
 // OpenLayers 10.6 reprojects pixels that are not square (0.00275 by 0.00211 degrees, say) with a fractional pixel ratio, computes

@@ -16,6 +16,7 @@ import rasterio
 import uvicorn
 from postgres import Cluster, postgres  # noqa: F401 - a fixture of this folder
 from rasterio.transform import from_origin
+from s3 import s3_server  # noqa: F401 - a fixture of this folder
 
 from api.app import create_app
 from api.backend import EmbeddedBackend

@@ -126,8 +126,11 @@ def test_the_map_of_an_item_draws_its_raster_where_it_is(pages):
     assert around(beside, top, bottom, left, right).sum() == 0
 
 
-def test_the_map_of_labels_shows_their_footprint(pages):
+def test_the_map_of_labels_shows_their_footprint_and_each_of_them(pages):
     page = pages["huts"]
-    assert page.near(BLUE).sum() > 400
-    top, bottom, left, right = box(page.near(BLUE))
+    blue = page.near(BLUE)
+    assert blue.sum() > 400
+    top, bottom, left, right = box(blue)
     assert ink(page.picture[top:bottom, left:right]).sum() == 0
+    # Two of the three huts are the ends of the footprint's upper side, and their circles stand out above it.
+    assert 0 < blue[top].sum() < (right - left) / 4
