@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stac_fastapi.extensions.fields.fields import FieldsConformanceClasses as Fields
 from stac_fastapi.extensions.filter.filter import FilterConformanceClasses as Filters
+from stac_fastapi.extensions.free_text.free_text import FreeTextConformanceClasses as FreeText
 from stac_fastapi.extensions.sort.sort import SortConformanceClasses as Sort
 from stac_fastapi.types.conformance import BASE_CONFORMANCE_CLASSES
 
@@ -18,6 +19,8 @@ BASE = [
     str(Sort.FEATURES_SORT),
     "https://api.stacspec.org/v1.0.0/item-search#sort",
     "https://api.stacspec.org/v1.0.0/ogcapi-features#sort",
+    str(FreeText.SEARCH),
+    str(FreeText.ITEMS),
 ]
 
 FILTER = [

@@ -200,7 +200,9 @@ class CoreClient(BaseCoreClient):
         """POST /search."""
         asked = search_request
         fields = FieldSet.of(asked.fields.include, asked.fields.exclude) if asked.fields else FieldSet()
-        parts = {name: getattr(asked, name) for name in ("ids", "bbox", "intersects", "datetime", "filter", "sortby")}
+        parts = {
+            name: getattr(asked, name) for name in ("ids", "bbox", "intersects", "datetime", "filter", "q", "sortby")
+        }
         parts |= {"filter_lang": asked.filter_lang, "filter_crs": asked.filter_crs}
         wanted = self._wanted(fields, asked.limit, asked.token, parts)
         selection = select(self.backend, asked.collections, asked.version)

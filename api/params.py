@@ -53,6 +53,9 @@ Datetime = Annotated[Text, Query(description="An RFC 3339 time, or an interval `
 Filter = Annotated[Text, Query(alias="filter", description="A CQL2 filter, as text or JSON.")]
 FilterLang = Annotated[Text, Query(alias="filter-lang", description="`cql2-text` or `cql2-json`.")]
 FilterCrs = Annotated[Text, Query(alias="filter-crs", description="The CRS of the filter's geometries: CRS84 only.")]
+FreeText = Annotated[
+    Text, Query(description="Words or phrases with commas between them: any of them in title, description or keywords.")
+]
 SortBy = Annotated[Text, Query(description="`+field,-field`; unless told, the newest come first.")]
 Fields = Annotated[Text, Query(description="`field,-field`: what of an item is answered.")]
 
@@ -91,6 +94,7 @@ class _Selecting(APIRequest):
     filter: Filter = attr.ib(default=None)
     filter_lang: FilterLang = attr.ib(default=None)
     filter_crs: FilterCrs = attr.ib(default=None)
+    q: FreeText = attr.ib(default=None)
     sortby: SortBy = attr.ib(default=None)
     fields: Fields = attr.ib(default=None)
     limit: Limit = attr.ib(default=None)
@@ -140,6 +144,7 @@ class SearchPostRequest(BaseModel):
     filter: dict[str, Any] | bool | str | None = Field(default=None, description="A CQL2 filter, as JSON or text.")
     filter_lang: Text = Field(default=None, alias="filter-lang")
     filter_crs: Text = Field(default=None, alias="filter-crs")
+    q: list[str] | Text = Field(default=None, description="Terms: any of them in title, description or keywords.")
     sortby: list[dict[str, Any]] | None = Field(default=None, description='`[{"field": …, "direction": "asc"}]`')
     fields: SearchFields | None = None
     limit: int | None = Field(default=None, ge=1, strict=True)

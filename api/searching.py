@@ -59,7 +59,7 @@ class Wanted:
         filter_lang, filter_crs
             How the filter is written; of no meaning without one.
         **parts
-            ``ids``, ``bbox``, ``intersects``, ``datetime``, ``filter`` and ``sortby``, for
+            ``ids``, ``bbox``, ``intersects``, ``datetime``, ``filter``, ``q`` and ``sortby``, for
             :meth:`catalog.query.Query.parse`.
 
         Raises
