@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api.backend import Backend, EmbeddedBackend
 from api.browser_crs import BrowserCrs
 from api.browser_files import mount_browser
+from api.collection_search import collection_queryables
 from api.errors import add_error_handlers
 from api.files import file_router
 from api.middleware import BodyLimit, EncodedETags, HeadAsGet, PublicAddress
@@ -119,6 +120,7 @@ def create_app(settings: ApiSettings, backend: Backend | None = None) -> FastAPI
     )
     api.app.include_router(object_router(found.catalog.store))
     api.app.include_router(file_router(found))
+    api.app.include_router(collection_queryables())
     mount_browser(
         api.app, settings.browser, title=title, options=settings.browser_options, crs=BrowserCrs(found).definitions
     )

@@ -60,13 +60,33 @@ SortBy = Annotated[Text, Query(description="`+field,-field`; unless told, the ne
 Fields = Annotated[Text, Query(description="`field,-field`: what of an item is answered.")]
 
 
-@attr.s
+@attr.s(kw_only=True)
 class CollectionsRequest(APIRequest):
     """GET /collections."""
 
     versions: Annotated[
-        Literal["latest", "all"], Query(description="Each dataset's latest version, or all that are not expired.")
-    ] = attr.ib(default="latest")
+        Literal["latest", "all"] | None,
+        Query(description="Each dataset's `latest` version (unless told), or `all` that are not expired."),
+    ] = attr.ib(default=None)
+    version: Annotated[
+        Text, Query(description=f"{_VERSION} Each dataset's, instead of `latest`; datasets without it are left out.")
+    ] = attr.ib(default=None)
+    bbox: BBox = attr.ib(default=None)
+    datetime: Datetime = attr.ib(default=None)
+    filter: Filter = attr.ib(default=None)
+    filter_lang: FilterLang = attr.ib(default=None)
+    filter_crs: FilterCrs = attr.ib(default=None)
+    q: FreeText = attr.ib(default=None)
+    sortby: Annotated[
+        Text, Query(description="`+field,-field`; unless told, by dataset and from its newest version to its oldest.")
+    ] = attr.ib(default=None)
+    fields: Annotated[Text, Query(description="`field,-field`: what of a collection is answered.")] = attr.ib(
+        default=None
+    )
+    limit: Annotated[int | None, Query(ge=1, description="Collections a page; 100 unless told, and at most 1,000.")] = (
+        attr.ib(default=None)
+    )
+    token: Token = attr.ib(default=None)
 
 
 @attr.s

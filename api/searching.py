@@ -44,6 +44,7 @@ class Wanted:
         limit: int | None,
         token: str | None,
         most: int,
+        unless_told: int = _LIMIT,
         filter_lang: str | None = None,
         filter_crs: str | None = None,
         **parts: Any,
@@ -56,6 +57,8 @@ class Wanted:
             Which parts of items are wanted.
         limit, token
             Which page; ``limit`` is cut to ``most``, as OGC API Features (7.15.2) wants it.
+        most, unless_told
+            How many answers a page has at most, and if ``limit`` is None.
         filter_lang, filter_crs
             How the filter is written; of no meaning without one.
         **parts
@@ -77,7 +80,7 @@ class Wanted:
         if token == "":
             raise InvalidInput("token is empty.", hint="Take it from a next link, or leave it out.")
         query = Query.parse(filter_lang=filter_lang, **parts)
-        return cls(query, fields, min(_LIMIT if limit is None else limit, most), token)
+        return cls(query, fields, min(unless_told if limit is None else limit, most), token)
 
 
 @dataclass(frozen=True, slots=True)
