@@ -117,14 +117,17 @@ class CollectionSearch:
     def _of_dataset(self, dataset_id: str) -> list[Entry]:
         dataset = self._backend.dataset(dataset_id)
         known = self._known.setdefault(dataset_id, {})
-        expired, head = dataset.expired(), dataset.head()
-        for number in range(1, head + 1):
-            if number not in known and number not in expired:
+        expired = dataset.expired()
+        entries: list[Entry] = []
+        for number in range(dataset.head(), 0, -1):
+            entry = known.get(number)
+            if entry is not None and number not in expired:
+                entries.append(entry)
+            elif entry is None and number not in expired:
                 version = self._alive(dataset_id, f"v{number}")
                 if version is not None:
-                    self._entry(version)
-        numbers = (number for number in range(1, head + 1) if number not in expired)
-        return [entry for number in numbers if (entry := known.get(number)) is not None]
+                    entries.append(self._entry(version))
+        return entries
 
     def _alive(self, dataset_id: str, ref: str) -> Version | None:
         """A version that can be seen: not expired, and in the backend's index if it has one."""

@@ -222,6 +222,10 @@ class DiffUri(DatasetUri):
 class AssetsUri(CollectionUri):
     """GET /collections/{collection_id}/assets."""
 
+    f: Annotated[
+        Literal["ndjson", "parquet"] | None, Query(description="The form; unless told, the one that `Accept` names.")
+    ] = attr.ib(default=None)
+
 
 async def refuse_unknown(request: Request) -> None:
     """Refuse parameters that the route does not have, and those that are given twice: nothing is ever ignored.

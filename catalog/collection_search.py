@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, Literal
 
 import orjson
 import shapely
@@ -76,7 +78,8 @@ class Entry:
             end=None if end is None else parse_instant(end),
             declared=_one_of(declared, shared),
             summaries=_one_of(summaries, shared),
-            own=orjson.dumps(own),
+            # Copied, since orjson's own bytes keep the 8 kB that it wrote them into.
+            own=bytes(memoryview(orjson.dumps(own))),
         )
 
     @property
@@ -110,12 +113,12 @@ def search_collections(
 ) -> CollectionPage:
     """One page of the versions that match, with how many match in all.
 
-    They come by dataset, a dataset's newest version first, or as ``sortby`` says; nothing comes last when ascending.
+    They come in the order of ``entries``, or as ``sortby`` says; what has no value comes last when ascending.
 
     Parameters
     ----------
     entries
-        Where to search, each version once.
+        Where to search: each version once, by dataset, a dataset's newest version first.
     query
         What for: ``bbox`` and ``datetime`` meet the version's extent, ``filter`` (and free text) reads the members of
         its collection, such as ``license``, ``keywords`` or ``summaries.gsd``; ``datetime`` there is where the extent
@@ -135,41 +138,41 @@ def search_collections(
     InvalidInput
         If the token is of another search, or it takes too long.
     """
+    found = _matching(entries, query, seconds)
     owner = f"{query.digest[:16]} {scope}"
     place = None if token is None else Place.decode(token, owner, fields=len(query.sortby))
-    rows = [_Row(entry, _keys(entry, query)) for entry in _matching(entries, query, seconds)]
-    at = 0
-    if place is not None:
-        at = next((n for n, row in enumerate(rows) if row.name == place.name), len(rows))
-        if at == len(rows):
-            rows.append(_Row(None, place.keys, place.name))
-    mark = rows[at] if place is not None else None
-    rows = _sorted(rows, query)
+    rows: list[_Row] = [(_keys(entry, query), (entry.dataset, -entry.number), entry) for entry in found]
     start, stop = 0, limit
-    if mark is not None and place is not None:
-        at = rows.index(mark)
-        if mark.entry is None:
+    if place is None:
+        _sort(rows, query)
+    else:
+        name = (place.name[0], -place.name[1])
+        at = bisect_left(rows, name, key=itemgetter(1))
+        there = at < len(rows) and rows[at][1] == name
+        if not there:
+            rows.insert(at, (place.keys, name, None))
+        mark = rows[at]
+        _sort(rows, query)
+        at = next(n for n, row in enumerate(rows) if row is mark)
+        if not there:
             del rows[at]
-        after = at + (mark.entry is not None)
-        start, stop = (after, after + limit) if place.direction == "next" else (max(0, at - limit), at)
+        start, stop = (at + there, at + there + limit) if place.direction == "next" else (max(0, at - limit), at)
     page = rows[start:stop]
     return CollectionPage(
-        entries=[row.entry for row in page if row.entry is not None],
-        next=Place("next", page[-1].name, page[-1].keys).encode(owner) if page and stop < len(rows) else None,
-        prev=Place("prev", page[0].name, page[0].keys).encode(owner) if page and start > 0 else None,
+        entries=[entry for _, _, entry in page if entry is not None],
+        next=_token("next", page[-1], owner) if page and stop < len(rows) else None,
+        prev=_token("prev", page[0], owner) if page and start > 0 else None,
         matched=len(rows),
     )
 
 
-class _Row:
-    """A version in its order, or the place where one stood."""
+# What a version is sorted by, then its dataset and its number from the highest down; None where one has been.
+_Row = tuple[Keys, tuple[str, int], Entry | None]
 
-    __slots__ = ("entry", "keys", "name")
 
-    def __init__(self, entry: Entry | None, keys: Keys, name: tuple[str, int] | None = None) -> None:
-        self.entry = entry
-        self.keys = keys
-        self.name = (entry.dataset, entry.number) if entry is not None else name or ("", 0)
+def _token(direction: Literal["next", "prev"], row: _Row, owner: str) -> str:
+    keys, (dataset, number), _ = row
+    return Place(direction, (dataset, -number), keys).encode(owner)
 
 
 class _Seen:
@@ -195,7 +198,7 @@ class _Seen:
         return shapely.union_all([query_area.box_shape(box) for box in self._entry.boxes])
 
 
-def _matching(entries: Iterable[Entry], query: Query, seconds: float | None) -> Iterable[Entry]:
+def _matching(entries: Iterable[Entry], query: Query, seconds: float | None) -> Iterator[Entry]:
     tests = _tests(query)
     until = None if seconds is None else time.monotonic() + seconds
     for count, entry in enumerate(entries):
@@ -251,11 +254,9 @@ def _key(seen: _Seen, field: str) -> tuple[Any, ...]:
             return sort_key(member(seen.item, path_of(field)))
 
 
-def _sorted(rows: Sequence[_Row], query: Query) -> list[_Row]:
-    found = sorted(rows, key=lambda row: (row.name[0], -row.name[1]))
+def _sort(rows: list[_Row], query: Query) -> None:
     for place, (_, direction) in reversed(list(enumerate(query.sortby))):
-        found.sort(key=lambda row: row.keys[place], reverse=direction == "desc")
-    return found
+        rows.sort(key=lambda row: row[0][place], reverse=direction == "desc")
 
 
 def _one_of(value: dict[str, Any], shared: Shared) -> dict[str, Any]:
