@@ -227,6 +227,7 @@ class CoreClient(BaseCoreClient):
         urls = Urls.of(request)
         body = asked.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
         address = Address.post(urls.search(), body, selection)
+        address.check()
         page = search_page(self.backend, selection, wanted, address, urls, itself=urls.search())
         return reply(request, page, media_type=GEOJSON)
 

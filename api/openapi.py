@@ -22,6 +22,24 @@ _PROBLEM = {
     },
 }
 _ERRORS = {"4XX": "Refused: mend the request.", "5XX": "The server or its store failed."}
+_NOT_CHANGED = "It is what If-None-Match names."
+_TEXT: dict[str, Any] = {"type": "string"}
+_BYTES: dict[str, Any] = {"type": "string", "format": "binary"}
+_OBJECT: dict[str, Any] = {"type": "object"}
+_FOLDER = {"text/html": _TEXT, "application/json": _OBJECT}
+# What routes answer with that FastAPI cannot see: they make their answers themselves.
+_FORMS: dict[str, dict[str, dict[str, Any]]] = {
+    "/collection-queryables": {"application/schema+json": _OBJECT},
+    "/collections/{collection_id}/assets": {"application/x-ndjson": _TEXT, "application/vnd.apache.parquet": _BYTES},
+    "/collections/{collection_id}/items/{item_id}/versions/{version_id}": {"application/geo+json": _OBJECT},
+    "/objects/{shard}/{name}": {"*/*": _BYTES},
+    "/files/": _FOLDER,
+    "/files/{project}/": _FOLDER,
+    "/files/{project}/{dataset}/": _FOLDER,
+    "/files/{project}/{dataset}/{version}/": _FOLDER,
+    "/files/{project}/{dataset}/{version}/{layer}/": _FOLDER,
+    "/files/{project}/{dataset}/{version}/{layer}/{name}": {"*/*": _BYTES},
+}
 _NAMES = frozenset({"properties", "schemas"})
 
 
@@ -41,6 +59,8 @@ def describe(app: FastAPI) -> None:
             for path in document["paths"].values():
                 for operation in path.values():
                     _answer(operation)
+            for name, forms in _FORMS.items():
+                _answer_in(document["paths"][name]["get"]["responses"], forms)
             made.update(document)
         return made
 
@@ -54,6 +74,15 @@ def _answer(operation: dict[str, Any]) -> None:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for status, text in _ERRORS.items():
         operation["responses"][status] = {"description": text, "content": content}
+
+
+def _answer_in(responses: dict[str, Any], forms: dict[str, dict[str, Any]]) -> None:
+    content = {media_type: {"schema": schema} for media_type, schema in forms.items()}
+    responses["200"]["content"] = content
+    if "*/*" in forms:
+        responses["206"] = {"description": "The range that was asked for.", "content": content}
+    responses["304"] = {"description": _NOT_CHANGED}
+    responses["307"] = {"description": "It has another address."}
 
 
 def _older(node: Any, *, names: bool = False) -> Any:

@@ -54,7 +54,7 @@ def _schema(here: str, versions: tuple[Version, ...]) -> dict[str, Any]:
         for name, summary in sorted(found.items()):
             properties.setdefault(name, _property(name, summary))
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": "https://json-schema.org/draft/2019-09/schema",
         "$id": here,
         "type": "object",
         "title": "Queryables",

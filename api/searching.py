@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from api.backend import Backend
 from api.documents import page_document
 from api.fields import FieldSet
@@ -105,6 +107,19 @@ class Address:
         """Of a POST."""
         kept = {key: value for key, value in body.items() if key not in {"collections", "version"}}
         return cls("POST", href, {"collections": selection.collections, **kept})
+
+    def check(self) -> None:
+        """Refuse what no link could say again: numbers of more than 64 bits, wherever they stand.
+
+        Raises
+        ------
+        InvalidInput
+            If there is one.
+        """
+        try:
+            orjson.dumps(self.asked)
+        except TypeError as error:
+            raise InvalidInput(f"The body cannot be used: {error}.", hint="Write numbers of 64 bits.") from error
 
     @property
     def url(self) -> str:
