@@ -14,6 +14,7 @@ from starlette.responses import Response
 from api.backend import Backend, EmbeddedBackend
 from api.browser_crs import BrowserCrs
 from api.browser_files import mount_browser
+from api.collection_search import collection_queryables
 from api.deadlines import Deadline
 from api.drawing import can_draw
 from api.encoding import EncodingChoice
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 # Nothing is compressed that has ranges, or is compressed already.
+_COMPRESSED_BY_ITSELF = r"/collections/[^/]+/assets$"
 _UNCOMPRESSED = [
     r"/objects/",
     r"/files(?:/[^/]+){5}$",
@@ -154,6 +156,7 @@ def create_app(
     )
     api.app.include_router(object_router(found.catalog.store, passage))
     api.app.include_router(file_router(found, passage))
+    api.app.include_router(collection_queryables())
     mount_browser(
         api.app, settings.browser, title=title, options=settings.browser_options, crs=BrowserCrs(found).definitions
     )
@@ -190,7 +193,7 @@ def _middlewares(settings: ApiSettings, running: Running, desk: Desk | None) -> 
     stack = [
         Middleware(RouteNote),
         Middleware(BrotliMiddleware, excluded_handlers=_UNCOMPRESSED),
-        Middleware(EncodingChoice, uncompressed=_UNCOMPRESSED),
+        Middleware(EncodingChoice, uncompressed=[*_UNCOMPRESSED, _COMPRESSED_BY_ITSELF]),
         Middleware(EncodedETags),
         Middleware(BodyLimit, limit=settings.max_body_bytes, seconds=settings.client_seconds),
         # Before a body is read, and inside of what gives every answer its form.

@@ -76,16 +76,17 @@ class EmbeddedBackend:
 
     def dataset_ids(self) -> list[str]:
         """The datasets that have versions, sorted."""
-        return self._catalog.dataset_ids()
+        names = self._catalog.dataset_ids()
+        self._known.update(names)
+        return names
 
     def dataset(self, dataset_id: str) -> Dataset:
         """A dataset with its history."""
         # A catalog remembers every dataset that it was asked for; strangers shall not fill the memory with names.
         if dataset_id not in self._known:
-            names = self._catalog.dataset_ids()
+            names = self.dataset_ids()
             if dataset_id not in names:
                 raise no_dataset(dataset_id, names)
-            self._known.add(dataset_id)
         return self._catalog.dataset(dataset_id)
 
     def resolve(self, dataset_id: str, ref: str) -> Version:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from stac_fastapi.extensions.collection_search.collection_search import (
+    CollectionSearchConformanceClasses as CollectionSearch,
+)
 from stac_fastapi.extensions.fields.fields import FieldsConformanceClasses as Fields
 from stac_fastapi.extensions.filter.filter import FilterConformanceClasses as Filters
+from stac_fastapi.extensions.free_text.free_text import FreeTextConformanceClasses as FreeText
 from stac_fastapi.extensions.sort.sort import SortConformanceClasses as Sort
 from stac_fastapi.types.conformance import BASE_CONFORMANCE_CLASSES
 
@@ -18,6 +22,15 @@ BASE = [
     str(Sort.FEATURES_SORT),
     "https://api.stacspec.org/v1.0.0/item-search#sort",
     "https://api.stacspec.org/v1.0.0/ogcapi-features#sort",
+    str(FreeText.SEARCH),
+    str(FreeText.ITEMS),
+    str(CollectionSearch.COLLECTIONSEARCH),
+    str(CollectionSearch.BASIS),
+    str(FreeText.COLLECTIONS),
+    str(Filters.COLLECTIONS),
+    str(Fields.COLLECTIONS),
+    # stac-fastapi names no class for sorting collections; this is the extension's own.
+    "https://api.stacspec.org/v1.0.0-rc.1/collection-search#sort",
 ]
 
 FILTER = [

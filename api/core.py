@@ -17,6 +17,7 @@ from fastapi.responses import Response
 from stac_fastapi.types.core import BaseCoreClient
 
 from api.backend import Backend
+from api.collection_search import LIMIT, MOST, QUERYABLES, CollectionSearch, check_versions
 from api.documents import Successors, collection_document, item_document
 from api.fields import FieldSet
 from api.files import files_link
@@ -28,7 +29,7 @@ from api.responses import ALIAS, IMMUTABLE, MOVING, etag_of, reply
 from api.searching import Address, Wanted, search_page
 from api.settings import ApiSettings
 from api.urls import GEOJSON, JSON, Urls, link
-from versioning.errors import Expired, InvalidInput, NotFound
+from versioning.errors import InvalidInput, NotFound
 from versioning.ids import split_collection_id
 from versioning.rows import Row
 from versioning.version import Version
@@ -43,6 +44,11 @@ class CoreClient(BaseCoreClient):
     backend: Backend = attr.ib(kw_only=True)
     settings: ApiSettings = attr.ib(kw_only=True)
     successors: Successors = attr.ib(factory=Successors, init=False)
+    versions: CollectionSearch = attr.ib(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make what remembers versions."""
+        self.versions = CollectionSearch(self.backend, seconds=self.settings.max_search_seconds)
 
     # -- the catalog
 
@@ -64,30 +70,42 @@ class CoreClient(BaseCoreClient):
 
     # -- collections
 
-    def all_collections(self, *, request: Request, versions: str = "latest", **_: Any) -> Response:
+    def all_collections(
+        self,
+        *,
+        request: Request,
+        versions: str | None = None,
+        version: str | None = None,
+        fields: str | None = None,
+        limit: int | None = None,
+        token: str | None = None,
+        **parts: Any,
+    ) -> Response:
         """GET /collections."""
+        check_versions(versions, version)
+        wanted = Wanted.parse(
+            fields=FieldSet.parse(fields), limit=limit, token=token, most=MOST, unless_told=LIMIT, **parts
+        )
         urls = Urls.of(request)
-        documents: list[dict[str, Any]] = []
-        for dataset_id in self.backend.dataset_ids():
-            dataset = self.backend.dataset(dataset_id)
-            latest = dataset.latest_number()
-            numbers = range(dataset.head(), 0, -1) if versions == "all" else [latest] if latest else []
-            for number in numbers:
-                try:
-                    version = self.backend.resolve(dataset_id, f"v{number}")
-                except Expired:
-                    continue
-                documents.append(self._collection(version, urls, latest))
-        here = urls.to("collections", params=[("versions", "all")] if versions == "all" else ())
-        links = [link("self", here), link("root", urls.root())]
-        if versions != "all":
-            links.append(link("alternate", urls.to("collections", params=[("versions", "all")]), JSON, "All versions"))
-        body = {
-            "collections": documents,
-            "links": links,
-            "numberMatched": len(documents),
-            "numberReturned": len(documents),
-        }
+        here = urls.to("collections")
+        asked = request.query_params.multi_items()
+        body = self.versions.page(
+            wanted,
+            lambda found: self._collection(found, urls, self.backend.dataset(found.dataset).latest_number()),
+            versions=versions or "latest",
+            version=version,
+            href=here,
+            itself=str(request.url),
+            asked=asked,
+        )
+        body["links"] += [
+            link("root", urls.root()),
+            link(QUERYABLES, urls.to("collection-queryables"), "application/schema+json"),
+        ]
+        if versions != "all" and version is None:
+            kept = [(name, value) for name, value in asked if name not in {"token", "versions"}]
+            every = Urls(here).with_params([*kept, ("versions", "all")])
+            body["links"].append(link("alternate", every, JSON, "All versions"))
         return reply(request, body)
 
     def get_collection(self, *, request: Request, collection_id: str, version: str | None = None, **_: Any) -> Response:
@@ -208,13 +226,16 @@ class CoreClient(BaseCoreClient):
         """POST /search."""
         asked = search_request
         fields = FieldSet.of(asked.fields.include, asked.fields.exclude) if asked.fields else FieldSet()
-        parts = {name: getattr(asked, name) for name in ("ids", "bbox", "intersects", "datetime", "filter", "sortby")}
+        parts = {
+            name: getattr(asked, name) for name in ("ids", "bbox", "intersects", "datetime", "filter", "q", "sortby")
+        }
         parts |= {"filter_lang": asked.filter_lang, "filter_crs": asked.filter_crs}
         wanted = self._wanted(fields, asked.limit, asked.token, parts)
         selection = select(self.backend, asked.collections, asked.version)
         urls = Urls.of(request)
         body = asked.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
         address = Address.post(urls.search(), body, selection)
+        address.check()
         page = search_page(self.backend, selection, wanted, address, urls, itself=urls.search())
         return reply(request, page, media_type=GEOJSON)
 

@@ -58,6 +58,7 @@ def collection_document(version: Version, urls: Urls, successors: Sequence[int],
         link("permalink", here),
         link("http://www.opengis.net/def/rel/ogc/1.0/queryables", f"{here}/queryables", "application/schema+json"),
         link("assets", f"{here}/assets", "application/x-ndjson", "The exact asset set, one JSON object a line"),
+        link("assets", f"{here}/assets?f=parquet", "application/vnd.apache.parquet", "The exact asset set as Parquet"),
     ]
     return document
 

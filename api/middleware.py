@@ -12,8 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
 
-__all__ = ["BodyLimit", "EncodedETags", "HeadAsGet", "PublicAddress", "is_head", "route_path"]
+__all__ = ["UNCOMPRESSED", "BodyLimit", "EncodedETags", "HeadAsGet", "PublicAddress", "is_head", "route_path"]
 
+# The Content-Encoding by which an answer says that it is compressed already. RFC 9110 (12.5.3) wants nobody to send it.
+UNCOMPRESSED = "identity"
 _HEAD = "stacpin.head"
 _ENCODED = re.compile(r'-(?:br|gzip)"')
 
@@ -123,6 +125,8 @@ class EncodedETags:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 etag, encoding = headers.get("etag"), headers.get("content-encoding")
+                if encoding == UNCOMPRESSED:
+                    del headers["content-encoding"]
                 if etag and encoding in {"br", "gzip"} and not etag.startswith("W/"):
                     headers["etag"] = f'{etag[:-1]}-{encoding}"'
                 elif etag and message["status"] == 304 and len(suffixes) == 1:  # noqa: PLR2004 - Not Modified

@@ -10,6 +10,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api.drawing import can_draw
+
 __all__ = ["describe"]
 
 _PROBLEM = {
@@ -22,6 +24,35 @@ _PROBLEM = {
     },
 }
 _ERRORS = {"4XX": "Refused: mend the request.", "5XX": "The server or its store failed."}
+_NOT_CHANGED = "It is what If-None-Match names."
+_TEXT: dict[str, Any] = {"type": "string"}
+_BYTES: dict[str, Any] = {"type": "string", "format": "binary"}
+_OBJECT: dict[str, Any] = {"type": "object"}
+_FOLDER = {"text/html": _TEXT, "application/json": _OBJECT}
+# What routes answer with that FastAPI cannot see: they make their answers themselves.
+_FORMS: dict[str, dict[str, dict[str, Any]]] = {
+    "/collection-queryables": {"application/schema+json": _OBJECT},
+    "/collections/{collection_id}/assets": {"application/x-ndjson": _TEXT, "application/vnd.apache.parquet": _BYTES},
+    "/collections/{collection_id}/items/{item_id}/versions/{version_id}": {"application/geo+json": _OBJECT},
+    "/objects/{shard}/{name}": {"*/*": _BYTES},
+    "/files/": _FOLDER,
+    "/files/{project}/": _FOLDER,
+    "/files/{project}/{dataset}/": _FOLDER,
+    "/files/{project}/{dataset}/{version}/": _FOLDER,
+    "/files/{project}/{dataset}/{version}/{layer}/": _FOLDER,
+    "/files/{project}/{dataset}/{version}/{layer}/{name}": {"*/*": _BYTES},
+}
+_PICTURE = {"image/png": _BYTES, "image/webp": _BYTES, "image/jpeg": _BYTES}
+_TILE = {"application/vnd.mapbox-vector-tile": _BYTES}
+# The same of routes that are there where pictures can be drawn.
+_DRAWN: dict[str, dict[str, dict[str, Any]]] = {
+    "/collections/{collection_id}/tiles/{z}/{x}/{y}": _TILE,
+    "/collections/{collection_id}/tiles/WebMercatorQuad/{z}/{y}/{x}": _TILE,
+    "/collections/{collection_id}/thumbnail": {"image/png": _BYTES},
+    "/collections/{collection_id}/items/{item_id}/preview": _PICTURE,
+    "/collections/{collection_id}/items/{item_id}/thumbnail": _PICTURE,
+    "/collections/{collection_id}/items/{item_id}/tiles/{z}/{x}/{y}.png": {"image/png": _BYTES},
+}
 _NAMES = frozenset({"properties", "schemas"})
 
 
@@ -41,6 +72,8 @@ def describe(app: FastAPI) -> None:
             for path in document["paths"].values():
                 for operation in path.values():
                     _answer(operation)
+            for name, forms in (_FORMS | (_DRAWN if can_draw() else {})).items():
+                _answer_in(document["paths"][name]["get"]["responses"], forms)
             made.update(document)
         return made
 
@@ -54,6 +87,17 @@ def _answer(operation: dict[str, Any]) -> None:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for status, text in _ERRORS.items():
         operation["responses"][status] = {"description": text, "content": content}
+
+
+def _answer_in(responses: dict[str, Any], forms: dict[str, dict[str, Any]]) -> None:
+    content = {media_type: {"schema": schema} for media_type, schema in forms.items()}
+    responses["200"]["content"] = content
+    if "*/*" in forms:
+        responses["206"] = {"description": "The range that was asked for.", "content": content}
+    if forms is _TILE:
+        responses["204"] = {"description": "There is nothing in this tile."}
+    responses["304"] = {"description": _NOT_CHANGED}
+    responses["307"] = {"description": "It has another address."}
 
 
 def _older(node: Any, *, names: bool = False) -> Any:

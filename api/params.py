@@ -53,17 +53,40 @@ Datetime = Annotated[Text, Query(description="An RFC 3339 time, or an interval `
 Filter = Annotated[Text, Query(alias="filter", description="A CQL2 filter, as text or JSON.")]
 FilterLang = Annotated[Text, Query(alias="filter-lang", description="`cql2-text` or `cql2-json`.")]
 FilterCrs = Annotated[Text, Query(alias="filter-crs", description="The CRS of the filter's geometries: CRS84 only.")]
+FreeText = Annotated[
+    Text, Query(description="Words or phrases with commas between them: any of them in title, description or keywords.")
+]
 SortBy = Annotated[Text, Query(description="`+field,-field`; unless told, the newest come first.")]
 Fields = Annotated[Text, Query(description="`field,-field`: what of an item is answered.")]
 
 
-@attr.s
+@attr.s(kw_only=True)
 class CollectionsRequest(APIRequest):
     """GET /collections."""
 
     versions: Annotated[
-        Literal["latest", "all"], Query(description="Each dataset's latest version, or all that are not expired.")
-    ] = attr.ib(default="latest")
+        Literal["latest", "all"] | None,
+        Query(description="Each dataset's `latest` version (unless told), or `all` that are not expired."),
+    ] = attr.ib(default=None)
+    version: Annotated[
+        Text, Query(description=f"{_VERSION} Each dataset's, instead of `latest`; datasets without it are left out.")
+    ] = attr.ib(default=None)
+    bbox: BBox = attr.ib(default=None)
+    datetime: Datetime = attr.ib(default=None)
+    filter: Filter = attr.ib(default=None)
+    filter_lang: FilterLang = attr.ib(default=None)
+    filter_crs: FilterCrs = attr.ib(default=None)
+    q: FreeText = attr.ib(default=None)
+    sortby: Annotated[
+        Text, Query(description="`+field,-field`; unless told, by dataset and from its newest version to its oldest.")
+    ] = attr.ib(default=None)
+    fields: Annotated[Text, Query(description="`field,-field`: what of a collection is answered.")] = attr.ib(
+        default=None
+    )
+    limit: Annotated[int | None, Query(ge=1, description="Collections a page; 100 unless told, and at most 1,000.")] = (
+        attr.ib(default=None)
+    )
+    token: Token = attr.ib(default=None)
 
 
 @attr.s
@@ -91,6 +114,7 @@ class _Selecting(APIRequest):
     filter: Filter = attr.ib(default=None)
     filter_lang: FilterLang = attr.ib(default=None)
     filter_crs: FilterCrs = attr.ib(default=None)
+    q: FreeText = attr.ib(default=None)
     sortby: SortBy = attr.ib(default=None)
     fields: Fields = attr.ib(default=None)
     limit: Limit = attr.ib(default=None)
@@ -140,6 +164,7 @@ class SearchPostRequest(BaseModel):
     filter: dict[str, Any] | bool | str | None = Field(default=None, description="A CQL2 filter, as JSON or text.")
     filter_lang: Text = Field(default=None, alias="filter-lang")
     filter_crs: Text = Field(default=None, alias="filter-crs")
+    q: list[str] | Text = Field(default=None, description="Terms: any of them in title, description or keywords.")
     sortby: list[dict[str, Any]] | None = Field(default=None, description='`[{"field": …, "direction": "asc"}]`')
     fields: SearchFields | None = None
     limit: int | None = Field(default=None, ge=1, strict=True)
@@ -196,6 +221,10 @@ class DiffUri(DatasetUri):
 @attr.s
 class AssetsUri(CollectionUri):
     """GET /collections/{collection_id}/assets."""
+
+    f: Annotated[
+        Literal["ndjson", "parquet"] | None, Query(description="The form; unless told, the one that `Accept` names.")
+    ] = attr.ib(default=None)
 
 
 async def refuse_unknown(request: Request) -> None:

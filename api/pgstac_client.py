@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from threading import Thread
+from threading import Lock, Thread
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -114,6 +114,11 @@ class _LazyPool:
             yield connection
 
 
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
 class PgstacClient:
     """What asks the index's database. Its thread and its connections start with the first question.
 
@@ -134,9 +139,8 @@ class PgstacClient:
         self.where = public_url(url)
         self._url = url
         self._pool_settings = pool
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="pgstac", daemon=True)
-        self._thread.start()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = Lock()
         self._client = CoreCrudClient()
         self._pool: asyncpg.Pool | None = None
         self._opening: asyncio.Lock | None = None
@@ -157,14 +161,22 @@ class PgstacClient:
         )  # fmt: skip
 
     def close(self) -> None:
-        """End the connections and the thread."""
-        if self._loop.is_closed():
+        """End the connections and the thread; the next question begins new ones."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            pool, self._pool, self._opening = self._pool, None, None
+        if loop is None:
             return
-        if self._pool is not None:
-            asyncio.run_coroutine_threadsafe(self._pool.close(), self._loop).result(_GRACE)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_GRACE)
-        self._loop.close()
+        if pool is not None:
+            asyncio.run_coroutine_threadsafe(pool.close(), loop).result(_GRACE)
+        loop.call_soon_threadsafe(loop.stop)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                Thread(target=_run, args=(self._loop,), name="pgstac", daemon=True).start()
+            return self._loop
 
     # -- questions, from any thread
 
@@ -187,7 +199,7 @@ class PgstacClient:
             return await connection.fetch(query, *args)
 
     def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = asyncio.run_coroutine_threadsafe(work, self._running())
         try:
             return future.result(self._pool_settings.seconds + self._pool_settings.wait + _GRACE)
         except StacpinError:

@@ -13,6 +13,7 @@ from api.backend import Backend
 from api.pins import resolve, select
 from api.responses import reply
 from api.urls import Urls
+from catalog.query_time import parse_instant
 from versioning.version import Version
 
 __all__ = ["QueryablesClient"]
@@ -25,6 +26,10 @@ _ALWAYS: dict[str, Any] = {
     "geometry": {"title": "Geometry", "format": "geometry-any"},
     "datetime": {"title": "Time", "type": "string", "format": "date-time"},
 }
+
+_MOST_VALUES = 32
+# Of a JSON Schema what says its type; a $ref would lead clients elsewhere.
+_KEYWORDS = ("type", "format", "items", "enum", "minimum", "maximum")
 
 
 @attr.s
@@ -54,7 +59,7 @@ def _schema(here: str, versions: tuple[Version, ...]) -> dict[str, Any]:
         for name, summary in sorted(found.items()):
             properties.setdefault(name, _property(name, summary))
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": "https://json-schema.org/draft/2019-09/schema",
         "$id": here,
         "type": "object",
         "title": "Queryables",
@@ -66,13 +71,36 @@ def _schema(here: str, versions: tuple[Version, ...]) -> dict[str, Any]:
 
 
 def _property(name: str, summary: Any) -> dict[str, Any]:
-    """The type that a summary's values have: a range is of numbers, a list of what it lists."""
+    """The type that a summary's values have: STAC's summaries are sets of values, ranges, or JSON Schemas.
+
+    A set does not tell whether items have one of its values or a list of them; what it says is the type of the values.
+    """
     described: dict[str, Any] = {"title": name}
-    if isinstance(summary, dict) and isinstance(summary.get("minimum"), int | float):
-        described["type"] = "number"
-    elif isinstance(summary, list) and summary:
-        if all(isinstance(value, str) for value in summary):
-            described |= {"type": "string", "enum": summary}
-        elif all(isinstance(value, int | float) and not isinstance(value, bool) for value in summary):
+    if isinstance(summary, dict):
+        bounds = [summary.get("minimum"), summary.get("maximum")]
+        if all(_is_number(bound) for bound in bounds):
             described["type"] = "number"
+        elif all(_is_time(bound) for bound in bounds):
+            described |= {"type": "string", "format": "date-time"}
+        elif isinstance(summary.get("type"), str):
+            described |= {key: summary[key] for key in _KEYWORDS if key in summary}
+    elif isinstance(summary, list) and summary:
+        if all(_is_time(value) for value in summary):
+            described |= {"type": "string", "format": "date-time"}
+        elif all(isinstance(value, str) for value in summary):
+            described |= {"type": "string"} | ({"enum": summary} if len(summary) <= _MOST_VALUES else {})
+        elif all(isinstance(value, bool) for value in summary):
+            described["type"] = "boolean"
+        elif all(_is_number(value) for value in summary):
+            described["type"] = "number"
+        elif all(isinstance(value, list | dict) for value in summary):
+            described["type"] = "array" if isinstance(summary[0], list) else "object"
     return described
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, str) and parse_instant(value) is not None

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from api.backend import Backend
 from api.documents import page_document
 from api.fields import FieldSet
@@ -44,6 +46,7 @@ class Wanted:
         limit: int | None,
         token: str | None,
         most: int,
+        unless_told: int = _LIMIT,
         filter_lang: str | None = None,
         filter_crs: str | None = None,
         **parts: Any,
@@ -56,10 +59,12 @@ class Wanted:
             Which parts of items are wanted.
         limit, token
             Which page; ``limit`` is cut to ``most``, as OGC API Features (7.15.2) wants it.
+        most, unless_told
+            How many answers a page has at most, and if ``limit`` is None.
         filter_lang, filter_crs
             How the filter is written; of no meaning without one.
         **parts
-            ``ids``, ``bbox``, ``intersects``, ``datetime``, ``filter`` and ``sortby``, for
+            ``ids``, ``bbox``, ``intersects``, ``datetime``, ``filter``, ``q`` and ``sortby``, for
             :meth:`catalog.query.Query.parse`.
 
         Raises
@@ -77,7 +82,7 @@ class Wanted:
         if token == "":
             raise InvalidInput("token is empty.", hint="Take it from a next link, or leave it out.")
         query = Query.parse(filter_lang=filter_lang, **parts)
-        return cls(query, fields, min(_LIMIT if limit is None else limit, most), token)
+        return cls(query, fields, min(unless_told if limit is None else limit, most), token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,19 @@ class Address:
         """Of a POST."""
         kept = {key: value for key, value in body.items() if key not in {"collections", "version"}}
         return cls("POST", href, {"collections": selection.collections, **kept})
+
+    def check(self) -> None:
+        """Refuse what no link could say again: numbers of more than 64 bits, wherever they stand.
+
+        Raises
+        ------
+        InvalidInput
+            If there is one.
+        """
+        try:
+            orjson.dumps(self.asked)
+        except TypeError as error:
+            raise InvalidInput(f"The body cannot be used: {error}.", hint="Write numbers of 64 bits.") from error
 
     @property
     def url(self) -> str:

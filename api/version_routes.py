@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any
 
 import attr
-import orjson
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
+from pyarrow import __version__ as pyarrow_version
 from stac_fastapi.api.routes import create_async_endpoint
 from stac_fastapi.types.extension import ApiExtension
 
 from api import params
+from api.asset_sets import MEDIA_TYPES, AssetForm, asset_blocks, form_of, gzipped, takes_gzip
 from api.backend import Backend
 from api.conformance import VERSIONS
 from api.core import CoreClient
 from api.history import dataset_history, diff_document, item_history
-from api.middleware import is_head
+from api.middleware import UNCOMPRESSED, is_head
 from api.pins import dataset_name, resolve
 from api.responses import ALIAS, IMMUTABLE, etag_of, matches, reply, stamped
 from api.urls import Urls
-from versioning.digests import multihash
 from versioning.errors import InvalidInput
 from versioning.version import Version
 
 __all__ = ["VersionRoutes"]
 
-_NDJSON = "application/x-ndjson"
 _LIMIT, _MOST = 100, 1_000
-_LINES = 1_000
 
 
 @attr.s
@@ -110,41 +106,39 @@ class VersionRoutes(ApiExtension):
             ),
         )
 
-    def assets(self, *, request: Request, collection_id: str, version: str | None = None) -> Response:
+    def assets(
+        self, *, request: Request, collection_id: str, version: str | None = None, f: AssetForm | None = None
+    ) -> Response:
         """GET /collections/{id}/assets."""
         found = resolve(self.backend, collection_id, version)
         urls = Urls.of(request)
+        form = form_of(f, request.headers.get("accept", ""))
+        media_type = MEDIA_TYPES[form]
         pinned = collection_id == found.collection_id
-        etag = stamped(request, etag_of("assets", found.pin, found.digest, urls.base))
+        # The bytes of Parquet are those of the pyarrow that writes it.
+        written = [f"pyarrow {pyarrow_version}"] if form == "parquet" else []
+        etag = stamped(request, etag_of("assets", form, found.pin, found.digest, urls.base, *written))
         headers = {"ETag": etag, "Cache-Control": IMMUTABLE if pinned else ALIAS}
+        varies = ["Accept"] if f is None else []
+        zipped = form == "ndjson" and takes_gzip(request.headers.get("accept-encoding", ""))
+        headers["Content-Encoding"] = "gzip" if zipped else UNCOMPRESSED
+        if form == "ndjson":
+            varies.append("Accept-Encoding")
+        if varies:
+            headers["Vary"] = ", ".join(varies)
         if not pinned:
-            headers["Content-Location"] = urls.to("collections", found.collection_id, "assets")
+            asked = () if f is None else [("f", f)]
+            headers["Content-Location"] = urls.to("collections", found.collection_id, "assets", params=asked)
         if matches(request, etag):
             return Response(status_code=304, headers=headers)
         if is_head(request.scope):
-            return Response(media_type=_NDJSON, headers=headers)
-        blocks = _asset_lines(found, urls)
+            return Response(media_type=media_type, headers=headers)
+        blocks = asset_blocks(found, urls, form)
+        if zipped:
+            blocks = gzipped(blocks)
         # The first block is made before the status is sent: damage that shows at once is an error, not a broken stream.
         first = list(islice(blocks, 1))
-        return StreamingResponse(chain(first, blocks), media_type=_NDJSON, headers=headers)
+        return StreamingResponse(chain(first, blocks), media_type=media_type, headers=headers)
 
     def _named(self, collection_id: str, version_id: str) -> Version:
         return resolve(self.backend, dataset_name(collection_id), version_id)
-
-
-def _asset_lines(version: Version, urls: Urls) -> Iterator[bytes]:
-    """One JSON object a line, a thousand lines a block: a block for each line costs a switch of threads each."""
-    assets = version.assets()
-    while lines := [orjson.dumps(_line(*entry, urls)) for entry in islice(assets, _LINES)]:
-        yield b"\n".join(lines) + b"\n"
-
-
-def _line(item_id: str, asset: Any, urls: Urls) -> dict[str, Any]:
-    return {
-        "item": item_id,
-        "key": asset.key,
-        "href": urls.asset(asset.href),
-        "sha256": asset.sha256.hex(),
-        "file:checksum": multihash(asset.sha256),
-        "file:size": asset.size,
-    }

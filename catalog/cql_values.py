@@ -15,16 +15,20 @@ from typing import Any
 from catalog.query_time import parse_day, parse_instant
 
 __all__ = [
+    "SortKey",
     "array_of",
     "like_escaped",
     "like_matcher",
     "member",
     "number_of",
     "path_of",
+    "sort_key",
     "text_of",
     "time_of",
     "unaccented",
 ]
+
+SortKey = tuple[int] | tuple[int, float] | tuple[int, str]
 
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _LONGEST_NUMBER = 400
@@ -115,6 +119,15 @@ def array_of(value: Any) -> list[str | None] | None:
     if value is None:
         return None
     return [text_of(part) for part in value] if isinstance(value, list) else [text_of(value)]
+
+
+def sort_key(value: Any) -> SortKey:
+    """What an answer is sorted by: numbers before texts, and nothing last, as NULL in PostgreSQL."""
+    if value is None:
+        return (2,)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (0, value)
+    return (1, text_of(value) or "")
 
 
 def unaccented(text: str) -> str:

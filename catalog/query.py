@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-from catalog import cql, query_area, query_time
+from catalog import cql, free_text, query_area, query_time
 from catalog.cql_values import path_of
 from catalog.quoting import brief
 from versioning.errors import InvalidInput
@@ -52,6 +52,7 @@ class Query:
         datetime: query_time.TimeLike | Sequence[query_time.TimeLike] = None,
         filter: str | bool | Mapping[str, Any] | None = None,  # noqa: A002 - STAC's own name for it
         filter_lang: str | None = None,
+        q: str | Sequence[str] | None = None,
         sortby: str | Sequence[str | Mapping[str, Any] | Sequence[str]] | None = None,
     ) -> Query:
         """Check what an API, a command line or a program asks for.
@@ -70,6 +71,8 @@ class Query:
             CQL2 as text or as JSON.
         filter_lang
             ``cql2-text`` or ``cql2-json``; None tells them apart by themselves.
+        q
+            Free text, see :func:`catalog.free_text.free_text_filter`; it becomes a part of ``filter``.
         sortby
             ``+field,-field``, a list of such fields, of ``{"field": …, "direction": …}``, or of pairs.
 
@@ -86,7 +89,10 @@ class Query:
             bbox=None if bbox is None else query_area.parse_bbox(bbox),
             intersects=None if intersects is None else query_area.parse_geometry(intersects),
             datetime=None if interval is None else query_time.interval_text(interval),
-            filter=None if filter is None else cql.parse_filter(filter, lang=filter_lang),
+            filter=free_text.both_filters(
+                None if filter is None else cql.parse_filter(filter, lang=filter_lang),
+                None if q is None else free_text.free_text_filter(q),
+            ),
             sortby=() if sortby is None else _sortby(sortby),
         )
 

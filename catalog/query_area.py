@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = ["Box", "box_shape", "boxes_of", "footprint", "geometry_shape", "parse
 
 Box = tuple[float, float, float, float]
 
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?\s*", re.ASCII)
 _CORNERS = {4: (0, 1, 2, 3), 6: (0, 1, 3, 4)}
 _LEVELS = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "Polygon": 2, "MultiPolygon": 3}
 _DEEPEST = 8  # GeometryCollections within each other
@@ -39,7 +41,7 @@ def parse_bbox(value: str | Sequence[object]) -> Box:
     """
     parts: list[object] = list(value.split(",", 6)) if isinstance(value, str) else list(value[:7])
     try:
-        numbers = [float(part) for part in parts if isinstance(part, str | int | float) and not isinstance(part, bool)]
+        numbers = [float(part) for part in parts if _is_number(part)]  # pyright: ignore[reportArgumentType]
     except (ValueError, OverflowError):
         numbers = []
     if len(numbers) != len(parts) or len(numbers) not in _CORNERS or not all(isfinite(number) for number in numbers):
@@ -52,6 +54,13 @@ def parse_bbox(value: str | Sequence[object]) -> Box:
     if len(numbers) == 6 and numbers[2] > numbers[5]:  # noqa: PLR2004 - a box with heights
         raise _refused_box(value, f"its lowest height {numbers[2]:g} is above its highest {numbers[5]:g}")
     return (west, south, east, north)
+
+
+def _is_number(part: object) -> bool:
+    # float() alone takes more than anybody means: 1_0, and the digits of every script.
+    if isinstance(part, str):
+        return _NUMBER.fullmatch(part) is not None
+    return isinstance(part, int | float) and not isinstance(part, bool)
 
 
 def _refused_box(value: object, why: str) -> InvalidInput:

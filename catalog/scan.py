@@ -21,7 +21,7 @@ import shapely
 
 from catalog import cql, query_area
 from catalog.cql_nodes import COLUMNS
-from catalog.cql_values import member, path_of, text_of
+from catalog.cql_values import SortKey, member, path_of, sort_key
 from catalog.query import Query
 from versioning import arrays
 from versioning.canonical import parse
@@ -36,8 +36,6 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _MOST_PARTS = 32
 # A missing time sorts after every other, as NULL does in PostgreSQL.
 NO_TIME = np.iinfo(np.int64).max
-
-SortKey = tuple[int] | tuple[int, float] | tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +181,7 @@ class Plan:
                 continue
             passed.append(place)
             for values, path in paths:
-                values.append(_key(member(item.item, path)))
+                values.append(sort_key(member(item.item, path)))
         return rows[passed]
 
     def _cheap(self, table: pa.Table, start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -318,12 +316,3 @@ def _items(
 
 def _known(times: np.ndarray) -> list[int | None]:
     return [None if moment == NO_TIME else moment for moment in times.tolist()]
-
-
-def _key(value: Any) -> SortKey:
-    """What an item is sorted by: numbers before texts, and nothing last, as NULL in PostgreSQL."""
-    if value is None:
-        return (2,)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return (0, value)
-    return (1, text_of(value) or "")

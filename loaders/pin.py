@@ -36,7 +36,8 @@ class Pin:
     """One version of a dataset, read from its catalog or from a STAC API. Get one from :func:`stacpin.open`.
 
     Searches take what STAC takes: ``ids``, ``bbox`` (west, south, east, north in degrees), ``datetime`` (an instant, a
-    date, ``start/end``), ``intersects`` (a GeoJSON geometry) and ``filter`` (CQL2, text or JSON).
+    date, ``start/end``), ``intersects`` (a GeoJSON geometry) and ``filter`` (CQL2, text or JSON). ``items`` and
+    ``assets`` take ``q`` too: terms of which any stands in an item's title, description or keywords.
     """
 
     def __init__(self, source: PinSource, *, asked: str | None = None) -> None:
@@ -118,6 +119,7 @@ class Pin:
         datetime: TimeLike | Sequence[TimeLike] = None,
         intersects: str | Mapping[str, Any] | None = None,
         filter: str | bool | Mapping[str, Any] | None = None,  # noqa: A002 - STAC's own name for it
+        q: str | Sequence[str] | None = None,
     ) -> Iterator[pystac.Item]:
         """The items, in the order of their ids, with asset hrefs that can be opened.
 
@@ -130,7 +132,7 @@ class Pin:
         NotFound
             If the version has no item with one of the ``ids``, wherever it is.
         """
-        query = _query(ids=ids, bbox=bbox, datetime=datetime, intersects=intersects, filter=filter)
+        query = _query(ids=ids, bbox=bbox, datetime=datetime, intersects=intersects, filter=filter, q=q)
         self._check(query)
         return (self._item(row) for row in self.source.rows(query))
 
@@ -155,6 +157,7 @@ class Pin:
         datetime: TimeLike | Sequence[TimeLike] = None,
         intersects: str | Mapping[str, Any] | None = None,
         filter: str | bool | Mapping[str, Any] | None = None,  # noqa: A002 - STAC's own name for it
+        q: str | Sequence[str] | None = None,
     ) -> list[Asset]:
         """The exact asset set: every asset of every item that the search finds, or those with some keys.
 
@@ -163,7 +166,7 @@ class Pin:
         NotFound
             If the version has no item with one of the ``ids``, or none of its items has one of the assets.
         """
-        query = _query(ids=ids, bbox=bbox, datetime=datetime, intersects=intersects, filter=filter)
+        query = _query(ids=ids, bbox=bbox, datetime=datetime, intersects=intersects, filter=filter, q=q)
         keys = _keys(asset)
         self._check(query, keys)
         return [

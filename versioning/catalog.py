@@ -42,7 +42,8 @@ class Catalog:
         self._clock = clock
         self._lock = Lock()
         # Bounded: an API is asked for any name that a stranger thinks of.
-        self._datasets: LRUCache[str, Dataset] = LRUCache(maxsize=256)
+        # A dataset remembers its head and so needs one probe to find the next; one that is made anew needs 15.
+        self._datasets: LRUCache[str, Dataset] = LRUCache(maxsize=4096)
 
     def __repr__(self) -> str:
         return f"Catalog({self.store.url!r})"

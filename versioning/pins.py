@@ -17,6 +17,7 @@ Kind = Literal["version", "digest", "date", "name"]
 _NUMBER = re.compile(r"[vV]?([1-9][0-9]{0,7})")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{8,64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?P<time>T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
+_LONGEST = 200
 _HINT = "Write dataset@v3, dataset@stable, dataset@v2.1.4, dataset@sha256:ab12…, dataset@{2026-01-31} or dataset."
 
 
@@ -64,6 +65,8 @@ def parse_ref(dataset: str, ref: str) -> PinRef:
     InvalidInput
         If it is none of the known forms.
     """
+    if len(ref) > _LONGEST:
+        raise InvalidInput(f"{dataset}@{ref[:50]}… is not a pin.", hint=_HINT, kind="invalid-pin")
     if match := _NUMBER.fullmatch(ref):
         return PinRef(dataset, "version", int(match[1]), f"v{int(match[1])}")
     if ref.startswith("sha256:"):

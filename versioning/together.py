@@ -1,9 +1,13 @@
-"""Several requests at once where each takes a round trip, and one after the other where none does."""
+"""Several requests at once where each takes a round trip, and one after the other where none does.
+
+Threads work in the context of whoever asks: an API knows by it who reads.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from versioning.store import Store
@@ -20,7 +24,7 @@ def together(store: Store, tasks: Sequence[Callable[[], _Out]]) -> list[_Out]:
     if len(tasks) < 2 or _near(store):  # noqa: PLR2004 - one task has nothing to wait for
         return [task() for task in tasks]
     with ThreadPoolExecutor(min(_AT_ONCE, len(tasks))) as pool:
-        return [future.result() for future in [pool.submit(task) for task in tasks]]
+        return [future.result() for future in [pool.submit(copy_context().run, task) for task in tasks]]
 
 
 def both(store: Store, one: Callable[[], _Out], other: Callable[[], _Other]) -> tuple[_Out, _Other]:
@@ -28,7 +32,7 @@ def both(store: Store, one: Callable[[], _Out], other: Callable[[], _Other]) -> 
     if _near(store):
         return one(), other()
     with ThreadPoolExecutor(1) as pool:
-        later = pool.submit(other)
+        later = pool.submit(copy_context().run, other)
         return one(), later.result()
 
 

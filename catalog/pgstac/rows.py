@@ -147,9 +147,13 @@ def without_nul(value: Any) -> Any:
 def restored(feature: dict[str, Any], collection: str) -> dict[str, Any]:
     """The stored item of a feature as pgstac's client gives it, with the id of its version's collection."""
     exact = feature.get(_EXACT)
-    item = feature if exact is None else parse(exact.encode())
-    if exact is None:
-        item["id"] = item.pop(_ID)
-        item.pop("links", None)
+    if exact is not None:
+        item = parse(exact.encode())
+    else:
+        feature["id"] = feature.pop(_ID)
+        for name in ("links", "collection"):
+            feature.pop(name, None)
+        # jsonb has an order of its own. In that of the store the answers of all backends are the same, byte for byte.
+        item = orjson.loads(orjson.dumps(feature, option=orjson.OPT_SORT_KEYS))
     item["collection"] = collection
     return item

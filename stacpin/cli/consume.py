@@ -27,6 +27,15 @@ DatetimeOption = Annotated[
 FilterOption = Annotated[
     str | None, typer.Option("--filter", metavar="CQL2", help='CQL2, e.g. "eo:cloud_cover < 10".', show_default=False)
 ]
+TextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--q",
+        metavar="TEXT",
+        help="Words or phrases with commas between them: any of them in title, description or keywords.",
+        show_default=False,
+    ),
+]
 IdsOption = Annotated[
     list[str] | None, typer.Option("--ids", metavar="ID", help="An item's id; may be repeated.", show_default=False)
 ]
@@ -95,6 +104,7 @@ def search(
     bbox: BboxOption = None,
     datetime: DatetimeOption = None,
     filter_: FilterOption = None,
+    q: TextOption = None,
     ids: IdsOption = None,
     intersects: IntersectsOption = None,
     asset: AssetOption = None,
@@ -111,6 +121,8 @@ def search(
     if opened.pin != pin:
         out.note(f"{pin} is {opened.pin}")
     found = _search(bbox, datetime, filter_, ids, intersects)
+    if q is not None:
+        found["q"] = q
     count = 0
     if assets:
         for each in opened.assets(asset=asset, **found)[:limit]:

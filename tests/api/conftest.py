@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pytest
 import rasterio
-import uvicorn
 from postgres import Cluster, postgres  # noqa: F401 - a fixture of this folder
 from rasterio.transform import from_origin
+from running import Server
 from s3 import s3_server  # noqa: F401 - a fixture of this folder
 
 from api.app import create_app
@@ -153,31 +149,6 @@ def indexed(cluster: Cluster, catalog: Catalog) -> str:
     return database.url
 
 
-class Server:
-    """uvicorn in a thread, on a free port of this machine."""
-
-    def __init__(self, site: Site, **options) -> None:
-        self.socket = socket.socket()
-        self.socket.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        app = create_app(ApiSettings(catalog=str(site.folder), **options))
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        for _ in range(200):
-            if self.server.started:
-                return self
-            time.sleep(0.02)
-        raise TimeoutError("the server did not start")
-
-    def __exit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        self.thread.join(10)
-        self.socket.close()
-
-
 @pytest.fixture
 def server_of() -> type[Server]:
     """Makes a real server of the API of a site, with settings; to be used in ``with``."""
@@ -187,5 +158,5 @@ def server_of() -> type[Server]:
 @pytest.fixture
 def server(own_site: Site) -> Iterator[Server]:
     """A real server over a catalog of the test's own."""
-    with Server(own_site) as running:
+    with Server(own_site.folder) as running:
         yield running

@@ -286,7 +286,7 @@ def test_gdal_reads_signed_hrefs_and_files_with_a_token(own_site, server_of, tmp
     settings = access(tmp_path, public=[])
     headers = tmp_path / "headers.txt"
     headers.write_text(f"Authorization: {bearer('bob')['Authorization']}\n")
-    with server_of(own_site, access=settings) as server:
+    with server_of(own_site.folder, access=settings) as server:
         item = httpx.get(f"{server.url}/collections/landcover--v1/items/t03", headers=bearer("bob")).json()
         href = item["assets"]["cover"]["href"]
         options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}

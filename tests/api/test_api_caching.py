@@ -216,6 +216,12 @@ def test_queryables_come_from_summaries(client_of, own_site):
         "platform": ["a", "b"],
         "gsd": [10, 30],
         "odd": {"x": 1},
+        "flag": [True, False],
+        "processed": {"minimum": "2024-01-01T00:00:00Z", "maximum": "2024-02-01T00:00:00Z"},
+        "processed_at": ["2024-01-01T00:00:00Z"],
+        "many": [f"v{n}" for n in range(33)],
+        "shape": {"type": "array", "items": {"type": "integer"}, "$ref": "https://example.com"},
+        "mixed": [1, "a"],
     }
     own_site.commit("landcover", remove=["t04"], notes=Notes(summaries=summaries))
     found = client_of(own_site).get("/collections/landcover/queryables").json()["properties"]
@@ -223,3 +229,9 @@ def test_queryables_come_from_summaries(client_of, own_site):
     assert found["platform"] == {"title": "platform", "type": "string", "enum": ["a", "b"]}
     assert found["gsd"]["type"] == "number"
     assert found["odd"] == {"title": "odd"}
+    assert found["flag"] == {"title": "flag", "type": "boolean"}
+    for name in ("processed", "processed_at"):
+        assert found[name] == {"title": name, "type": "string", "format": "date-time"}
+    assert found["many"] == {"title": "many", "type": "string"}
+    assert found["shape"] == {"title": "shape", "type": "array", "items": {"type": "integer"}}
+    assert found["mixed"] == {"title": "mixed"}

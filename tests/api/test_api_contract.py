@@ -214,6 +214,29 @@ def test_filter_json(client):
     assert both(client, collections=[STABLE], filter=tree, **crs) == ["t01", "t00"]
 
 
+def test_free_text(client, own_site, client_of):
+    about = {"title": "Land cover of Peru", "keywords": ["forest", "Amazon basin"]}
+    own_site.commit(
+        "landcover",
+        own_site.item("a", 31, west=7.0, when="2026-01-01T00:00:00Z", **about),
+        own_site.item("b", 32, west=8.0, when="2026-01-02T00:00:00Z", description="50% of a_b"),
+    )
+    own = client_of(own_site)
+    for q, found in [
+        ("LAND COVER", ["a"]),
+        ("cover land", []),
+        ("amazon,50%", ["b", "a"]),
+        ("a_b", ["b"]),
+        ("axb", []),
+    ]:
+        assert both(own, q=q) == found
+        assert both(own, q=q.split(","), collections=["landcover"]) == found
+        assert ids(own.get("/collections/landcover--v4/items", params={"q": q})) == found
+    first = own.get("/search", params={"q": "amazon,50%", "limit": 1, "filter": "datetime > DATE('2020-01-01')"}).json()
+    assert first["numberMatched"] == 2
+    assert ids(own.get(links(first)["next"]["href"])) == ["a"]
+
+
 def test_fields(client):
     both(client, collections=[STABLE], fields={"include": ["properties.platform"]})
     slim = client.get("/search", params={"collections": STABLE, "fields": "properties.platform,-links", "ids": "t01"})

@@ -11,6 +11,9 @@ import pytest
 from cli_helpers import DATASET, move_glacier
 from cli_snapshots import check_json, check_snapshot, needs_known_gdal, without_times
 
+from versioning.catalog import Catalog
+from versioning.commit import commit
+
 V1, V2, V3 = (f"{DATASET}@v{number}" for number in (1, 2, 3))
 
 
@@ -95,6 +98,27 @@ def test_search_prints_lines_and_json_lines(cli, here):
     ]
     (line,) = cli("search", V2, "--asset", "dem", "--assets").out.splitlines()
     assert "  rmnp-dem/dem  " in line
+
+
+def test_search_by_free_text(cli, tmp_path):
+    place = {"type": "Point", "coordinates": [0, 0]}
+    texts = {"a": {"title": "Land cover of Peru"}, "b": {"keywords": ["forest", "cover of land"]}, "c": {}}
+    items = [
+        {
+            "type": "Feature",
+            "stac_version": "1.1.0",
+            "id": name,
+            "geometry": place,
+            "bbox": [0, 0, 0, 0],
+            "properties": {"datetime": "2024-01-01T00:00:00Z", **text},
+            "assets": {},
+        }
+        for name, text in texts.items()
+    ]
+    commit(Catalog.create(str(tmp_path / "own")).dataset("ds"), items=items, message="m", author="t")
+    for q, found in [("land COVER", "a"), ("land cover, forest", "ab"), ("cover land", ""), ("Peru forest", "")]:
+        ran = cli("search", "ds", "--q", q, "-C", tmp_path / "own")
+        assert "".join(line[0] for line in ran.out.splitlines()) == found
 
 
 def test_a_bare_dataset_says_what_it_is(cli, here):

@@ -154,11 +154,30 @@ class TestItems:
 
         assert plain(fields_template.url) == plain(api_url)
 
+    def test_free_text_is_the_same_from_a_catalog_and_from_an_api(self, tmp_path):
+        place = {"type": "Point", "coordinates": [0, 0]}
+        rest = {"type": "Feature", "stac_version": "1.1.0", "geometry": place, "bbox": [0, 0, 0, 0], "assets": {}}
+        when = {"datetime": "2024-01-01T00:00:00Z"}
+        items = [
+            {**rest, "id": "a", "properties": {**when, "title": "Land cover"}},
+            {**rest, "id": "b", "properties": {**when, "keywords": ["forest"]}},
+            {**rest, "id": "c", "properties": when},
+        ]
+        commit(Catalog.create(str(tmp_path / "own")).dataset("ds"), items=items, message="m", author="t")
+        with api_of(str(tmp_path / "own")) as url:
+            for source in (str(tmp_path / "own"), url):
+                pin = open_pin(source, "ds")
+                assert [item.id for item in pin.items(q="land COVER,forest")] == ["a", "b"]
+                assert [item.id for item in pin.items(q="cover", filter="title IS NULL")] == []
+                assert pin.assets(q="forest") == []
+
     def test_no_such_item(self, place):
         with pytest.raises(NotFound, match="no item 'r9'"):
             open_pin(place, "fields@v1").item("r9")
 
-    @pytest.mark.parametrize("search", [{"bbox": [1, 2, 3]}, {"datetime": "soon"}, {"filter": "a ="}, {"ids": [""]}])
+    @pytest.mark.parametrize(
+        "search", [{"bbox": [1, 2, 3]}, {"datetime": "soon"}, {"filter": "a ="}, {"ids": [""]}, {"q": "%"}]
+    )
     def test_a_search_that_makes_no_sense(self, place, search):
         with pytest.raises(InvalidInput):
             list(open_pin(place, "fields").items(**search))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from conftest import item, same
+from indexed import item, same
 
 from catalog.pgstac.database import Database
 from catalog.pgstac.follow import Follower

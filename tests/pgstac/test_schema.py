@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from conftest import item
+from indexed import item
 from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
