@@ -75,7 +75,7 @@ def test_every_answer_is_one_that_the_document_tells_of(operations, part):
         except Exception as error:  # noqa: BLE001 - of all operations that fail, not of the first alone
             wrong.append(f"{label}: {error}")
         else:
-            # Objects and files have names that no generator finds, and there is little to draw here; everything else was
+            # Objects and files have names that no generator finds, and there is little to draw here; all else was
             # more than refused.
             if not label.endswith(("{name}", "/tilejson.json", "{y}.png")) and min(seen) >= 400:
                 wrong.append(f"{label} was only refused")
