@@ -1,7 +1,7 @@
 # The two commands: make demo, make test. The rest is for those who work on stacpin: see CONTRIBUTING.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-quick lint format browser bench bench-store clean
+.PHONY: help setup demo test test-long test-quick lint format browser bench bench-api bench-store clean
 
 SERVE ?= 1
 PYTEST_WORKERS ?= auto
@@ -56,6 +56,13 @@ SCRATCH ?= $(or $(TMPDIR),/tmp)/stacpin-bench
 bench-store: setup ## the version store against DVC, and as it grows (TILES=20000 ROUNDS=3 ITEMS=1000000 SCRATCH=DIR; KEEP=1 notes it in RESULTS.md)
 	$(BIN)/python -m benchmarks.store.against_dvc --tiles $(TILES) --rounds $(ROUNDS) --scratch $(SCRATCH) $(if $(KEEP),--keep)
 	$(BIN)/python -m benchmarks.store.growth --items $(ITEMS) --scratch $(SCRATCH) $(if $(KEEP),--keep)
+
+BENCH_ITEMS ?= 100000
+GROWN ?= 100000
+
+bench-api: setup ## the API on its index against stock stac-fastapi-pgstac (BENCH_ITEMS=100000 GROWN=1000000; KEEP=1 notes it in RESULTS.md)
+	@sh tools/test_packages.sh
+	$(BIN)/python -m benchmarks.api.against_stock --items $(BENCH_ITEMS) --grown $(GROWN) $(if $(KEEP),--keep)
 
 clean: ## remove what was made here
 	rm -rf .venv .tools .demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache api/browser/dist

@@ -20,6 +20,7 @@ __all__ = ["add_error_handlers", "problem"]
 _log = logging.getLogger(__name__)
 _SERVER_ERROR = 500
 _LONGEST_VALUE = 100
+_RETRY_AFTER = "5"
 
 
 def problem(status: int, code: str, description: str, hint: str | None = None, **headers: str) -> JSONResponse:
@@ -49,7 +50,9 @@ def add_error_handlers(app: FastAPI, *, hide: str) -> None:
         if error.http_status >= _SERVER_ERROR:
             _log.error("%s: %s", error.kind, error)
         hint = public(error.hint) if error.hint else None
-        return problem(error.http_status, error.kind, public(error.message), hint)
+        # Stores and databases that do not answer mostly do so again in a moment.
+        later = {"Retry-After": _RETRY_AFTER} if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        return problem(error.http_status, error.kind, public(error.message), hint, **later)
 
     def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

@@ -114,6 +114,13 @@ class _LazyPool:
             yield connection
 
 
+def _settings() -> Settings:
+    """The client's settings: items come as they are stored, and it tells nobody a title."""
+    told = {f"stac_fastapi_{name}": "stacpin" for name in ("title", "description", "landing_id", "version")}
+    # Nothing was left out of the items that hydration would have to mark.
+    return Settings(_env_file=None, use_api_hydrate=True, exclude_hydrate_markers=False, **told)  # pyright: ignore[reportCallIssue]
+
+
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
     loop.close()
@@ -146,8 +153,7 @@ class PgstacClient:
         self._opening: asyncio.Lock | None = None
         self._readpool = _LazyPool(self._opened, pool.wait)
         state = SimpleNamespace(
-            # Nothing was left out of the items that hydration would have to mark.
-            settings=Settings(_env_file=None, use_api_hydrate=True, exclude_hydrate_markers=False),  # pyright: ignore[reportCallIssue]
+            settings=_settings(),
             get_connection=get_connection,
             router_prefix="",
             readpool=self._readpool,

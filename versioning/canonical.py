@@ -116,10 +116,13 @@ def parse(data: bytes | memoryview) -> Any:
         If it is not JSON.
     """
     text = bytes(data)
-    digits = text.translate(_DIGITS, b"-")
-    if _LONG in digits or digits.startswith(_LONG[1:]):
-        return json.loads(text, parse_int=_number)
-    return orjson.loads(text)
+    return json.loads(text, parse_int=_number) if may_hold_long(text) else orjson.loads(text)
+
+
+def may_hold_long(data: bytes) -> bool:
+    """Whether canonical JSON may hold a whole number from 2**53 on: some text of as many digits stands in it."""
+    digits = data.translate(_DIGITS, b"-")
+    return _LONG in digits or digits.startswith(_LONG[1:])
 
 
 def _number(text: str) -> int | float:

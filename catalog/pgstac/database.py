@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
@@ -27,7 +27,11 @@ _PASSING = (
     errors.AdminShutdown,
     errors.CrashShutdown,
 )
-_CONNECT_SECONDS = 10
+_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "application_name": "stacpin",
+    "options": "-c search_path=pgstac,public -c timezone=UTC",
+}
 _REFUSAL = re.compile(r"authentication failed|no password supplied|pg_hba\.conf|does not exist|not permitted to log in")
 
 
@@ -45,6 +49,8 @@ class Database:
     def __init__(self, url: str, *, patience: float = 60) -> None:
         self.url = url
         self.patience = patience
+        self._keeps = False
+        self._kept: psycopg.Connection | None = None
 
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection]:
@@ -57,15 +63,8 @@ class Database:
         Forbidden
             If it refuses the user.
         """
-        with _translated(self.url):
-            connection = psycopg.connect(
-                self.url,
-                connect_timeout=_CONNECT_SECONDS,
-                application_name="stacpin",
-                options="-c search_path=pgstac,public -c timezone=UTC",
-            )
-            with connection:
-                yield connection
+        with _translated(self.url), psycopg.connect(self.url, **_OPTIONS) as connection:
+            yield connection
 
     def run(self, work: Callable[[psycopg.Connection], _T]) -> _T:
         """Do some work in one transaction; all of it again where it failed for what passes by itself.
@@ -82,9 +81,37 @@ class Database:
                 retry=retry_if_exception(_passes),
                 reraise=True,
             ):
-                with attempt, self.connect() as connection:
-                    return work(connection)
+                with attempt:
+                    return self._once(work)
         raise AssertionError  # tenacity raises what was raised last
+
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """Within the block :meth:`run` uses one connection, as long as it holds: to make one takes 10 ms."""
+        self._keeps = True
+        try:
+            yield
+        finally:
+            self._keeps = False
+            self._let_go()
+
+    def _once(self, work: Callable[[psycopg.Connection], _T]) -> _T:
+        if not self._keeps:
+            with self.connect() as connection:
+                return work(connection)
+        if self._kept is None:
+            self._kept = psycopg.connect(self.url, autocommit=True, **_OPTIONS)
+        try:
+            with self._kept.transaction():
+                return work(self._kept)
+        except psycopg.Error:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
 
 
 def _passes(error: BaseException) -> bool:

@@ -79,14 +79,15 @@ class Follower:
             If the catalog or the database does not answer, and did not for as long as the database has patience.
         """
         done = Pass()
-        for dataset_id in self.catalog.dataset_ids():
-            try:
-                self._follow(self.catalog.dataset(dataset_id), done)
-            except StorageUnavailable:
-                raise
-            except StacpinError as error:
-                done.failed[dataset_id] = error
-        self.database.run(lambda connection: connection.execute("update pin.state set checked = now()"))
+        with self.database.keep():
+            for dataset_id in self.catalog.dataset_ids():
+                try:
+                    self._follow(self.catalog.dataset(dataset_id), done)
+                except StorageUnavailable:
+                    raise
+                except StacpinError as error:
+                    done.failed[dataset_id] = error
+            self.database.run(lambda connection: connection.execute("update pin.state set checked = now()"))
         return done
 
     def watch(self, seconds: float, stop: Event) -> Iterator[Pass]:

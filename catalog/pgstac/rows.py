@@ -6,7 +6,6 @@ not (no geometry, heights, a NUL in a text, pgstac's own marks) carry their exac
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ import shapely
 
 from catalog.query_area import footprint
 from catalog.query_time import instant_text
-from versioning.canonical import parse
+from versioning.canonical import may_hold_long, parse
 from versioning.rows import Row
 
 __all__ = ["OPEN", "IndexedRow", "indexed_rows", "restored", "revision_id", "without_nul"]
@@ -32,8 +31,8 @@ _PLAIN_KEYS = ({"type", "coordinates"}, {"type", "geometries"})
 # Columns of pgstac's table, and a key that it takes for its own.
 _NOT_CONTENT = ("id", "collection", "geometry", "type")
 _FOREIGN = ("pgstac:base_item", _EXACT, _ID)
-# What jsonb cannot hold, and what may be a number of 2^53 and more, which the store reads as a float (RFC 8785).
-_FRAGILE = re.compile(rb"\\u0000|(?<![\d.])\d{16}")
+# What jsonb cannot hold.
+_NUL = rb"\u0000"
 # pgstac has ST_AsGeoJSON write twenty decimals: of a smaller number not all seventeen digits.
 _FINEST, _LARGEST = 1e-3, 1e9
 _TOGETHER = 512
@@ -92,7 +91,9 @@ def _indexed(row: Row, geometry: str, written: str | None) -> IndexedRow:
     plain = (
         written is not None
         and _survives(item["geometry"], orjson.loads(written))
-        and _FRAGILE.search(row.item) is None
+        and _NUL not in row.item
+        # A number of 2^53 and more is a float to the store (RFC 8785), and an integer to whoever reads jsonb.
+        and not may_hold_long(row.item)
         and not any(key in item for key in _FOREIGN)
     )
     content = {key: value for key, value in item.items() if key not in _NOT_CONTENT and key not in _FOREIGN}
