@@ -24,7 +24,7 @@ from catalog.paging import Token, identity
 from catalog.pgstac.records import IndexedStore
 from catalog.pgstac.rows import OPEN, restored
 from catalog.pgstac.schema import check_schema
-from catalog.pgstac.searching import LAG, REVISION, REVISIONS, Pinned, page_token, search_body
+from catalog.pgstac.searching import ITEM, LAG, REVISION, REVISIONS, Pinned, page_token, search_body
 from catalog.query import Query
 from catalog.search import SearchPage
 from versioning.catalog import Catalog
@@ -172,7 +172,7 @@ class PgstacBackend:
         dataset, _ = split_collection_id(place.collection)
         for each in pinned:
             if each.version.collection_id == place.collection and "\0" not in place.item:
-                rows = self._client.rows(REVISION, dataset, place.item, each.begins)
+                rows = self._client.rows(REVISION, dataset, place.item, each.begins, self._generation)
                 if rows:
                     return page_token(place.direction, dataset, rows[0][0])
         raise InvalidInput(
@@ -197,24 +197,27 @@ class PgstacBackend:
         """One item of a version, or None."""
 
         def find() -> Row | None:
-            pinned = [self._place_of(version)]
-            body = search_body(pinned, Query(ids=(item_id,)), generation=self._generation, limit=1)
-            items = self._client.search(body).items
-            return make_row(restored(items[0], version.collection_id)) if items else None
+            place = self._place_of(version).begins
+            rows = self._client.rows(ITEM, version.dataset, item_id, place, self._generation)
+            return make_row(restored(rows[0][0], version.collection_id)) if rows else None
 
-        return self._steady(find)
+        return None if "\0" in item_id else self._steady(find)
 
     def digest(self, version: Version, item_id: str) -> bytes | None:
         """The digest of one item of a version, or None."""
-        place = self._place_of(version).begins
-        key = (version.dataset, item_id, self._state)
-        with self._cached:
-            rows = self._revisions.get(key)
-        if rows is None:
-            rows = self._client.rows(REVISIONS, version.dataset, item_id)
+
+        def find() -> bytes | None:
+            place = self._place_of(version).begins
+            key = (version.dataset, item_id, self._state)
             with self._cached:
-                self._revisions[key] = rows
-        return next((digest for begins, ends, digest in rows if begins <= place < ends), None)
+                rows = self._revisions.get(key)
+            if rows is None:
+                rows = self._client.rows(REVISIONS, version.dataset, item_id, self._generation)
+                with self._cached:
+                    self._revisions[key] = rows
+            return next((digest for begins, ends, digest in rows if begins <= place < ends), None)
+
+        return None if "\0" in item_id else self._steady(find)
 
     # -- what the index holds
 

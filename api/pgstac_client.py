@@ -16,11 +16,10 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import asyncpg
-from pydantic import BaseModel, Field
+import orjson
 from stac_fastapi.pgstac.config import Settings
 from stac_fastapi.pgstac.core import CoreCrudClient
 from stac_fastapi.pgstac.db import con_init, get_connection
-from stac_fastapi.pgstac.types.search import PgstacSearch
 from starlette.requests import Request
 
 from catalog.pgstac.database import public_url
@@ -74,21 +73,25 @@ class StaleIndex(StorageUnavailable):
     kind = "stale-index"
 
 
-class _Fields(BaseModel):
+class _NoLinks:
     """Items get their links later, from whoever knows the address of the request: so none are made here."""
 
-    include: set[str] = set()
-    exclude: set[str] = {"links"}
+    include: frozenset[str] = frozenset()
+    exclude = frozenset({"links"})
 
 
-class _Search(PgstacSearch):
-    """pgstac's own search with what ours use of it; what they hold is checked before, so it is not checked again."""
+@dataclass(slots=True)
+class _Search:
+    """What the client reads of a search. It is checked before, so that pydantic need not check it again."""
 
-    filter: dict[str, Any] | None = None
-    filter_lang: str | None = Field(default=None, alias="filter-lang")
-    sortby: list[dict[str, Any]] | None = None
-    token: str | None = None
-    fields: _Fields = _Fields()
+    body: dict[str, Any]
+    conf: dict[str, Any]
+    fields: type[_NoLinks] = _NoLinks
+    datetime: str | None = None
+
+    def model_dump_json(self, **_: Any) -> str:
+        """The body, as the client sends it to pgstac."""
+        return orjson.dumps({**self.body, "conf": self.conf}).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,7 @@ class PgstacClient:
         return self._wait(self._rows(query, args))
 
     async def _search(self, body: dict[str, Any]) -> Features:
-        asked = _Search.model_construct(**{key.replace("-", "_"): value for key, value in body.items()})
+        asked: Any = _Search(body, dict(body["conf"]))
         found: dict[str, Any] = await self._client._search_base(asked, request=self._request)  # noqa: SLF001 - the one funnel of all its searches  # pyright: ignore[reportAssignmentType]
         rels = {link["rel"] for link in found["links"]}
         return Features(found["features"], "next" in rels, "previous" in rels or "prev" in rels)

@@ -204,6 +204,7 @@ as $$ select regexp_replace(normalize(t, nfkd), '[@marks@]', '', 'g') $$;
 -- translated, never passed on.
 insert into pgstac.cql2_ops (op, template) values
     ('pin_at', 'pin.at(private,(%s)::int4)'),
+    ('pin_valid', '(pin.at(private,(%s)::int4) AND (SELECT pin.current((%s)::int4)))'),
     ('pin_current', '(SELECT pin.current((%s)::int4))'),
     ('pin_ids', '(split_part(id,''!'',1) = ANY (to_text_array((%s)::jsonb)))'),
     ('pin_id', 'split_part(id,''!'',1)'),
