@@ -172,7 +172,7 @@ class PgstacBackend:
         dataset, _ = split_collection_id(place.collection)
         for each in pinned:
             if each.version.collection_id == place.collection and "\0" not in place.item:
-                rows = self._client.rows(REVISION, dataset, place.item, each.begins, self._generation)
+                rows = self._client.rows(REVISION, dataset, place.item, self._generation, each.begins)
                 if rows:
                     return page_token(place.direction, dataset, rows[0][0])
         raise InvalidInput(
@@ -198,7 +198,7 @@ class PgstacBackend:
 
         def find() -> Row | None:
             place = self._place_of(version).begins
-            rows = self._client.rows(ITEM, version.dataset, item_id, place, self._generation)
+            rows = self._client.rows(ITEM, version.dataset, item_id, self._generation, place)
             return make_row(restored(rows[0][0], version.collection_id)) if rows else None
 
         return None if "\0" in item_id else self._steady(find)
