@@ -15,26 +15,26 @@ from api.backend import Backend, EmbeddedBackend
 from api.browser_crs import BrowserCrs
 from api.browser_files import mount_browser
 from api.collection_search import collection_queryables
-from api.deadlines import Deadline
-from api.drawing import can_draw
-from api.encoding import EncodingChoice
 from api.errors import add_error_handlers
 from api.files import file_router
-from api.health import Health
 from api.middleware import BodyLimit, EncodedETags, HeadAsGet, PublicAddress
 from api.objects import OPEN, object_router
 from api.openapi import describe
 from api.params import refuse_unknown
-from api.requests import RequestWatch, RouteNote
-from api.running import Running
-from api.security import SecurityHeaders
+from api.pictures.drawing import can_draw
+from api.service.deadlines import Deadline
+from api.service.encoding import EncodingChoice
+from api.service.health import Health
+from api.service.requests import RequestWatch, RouteNote
+from api.service.running import Running
+from api.service.security import SecurityHeaders
 from api.settings import ApiSettings
 from catalog.extensions import STAC_VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from api.admission import Desk
+    from api.access.admission import Desk
 
 __all__ = ["create_app"]
 
@@ -94,9 +94,9 @@ def create_app(
     found = running.observed(backend)
     passage, desk = OPEN, None
     if settings.access is not None:
-        from api.admission import Desk
-        from api.signed import passage_of
-        from api.visible import VisibleBackend
+        from api.access.admission import Desk
+        from api.access.signed import passage_of
+        from api.access.visible import VisibleBackend
 
         desk = Desk(settings.access, proxied=settings.proxy_headers)
         passage = passage_of(desk, found.catalog.store, settings.access.hrefs)
@@ -187,7 +187,7 @@ def _middlewares(settings: ApiSettings, running: Running, desk: Desk | None) -> 
 
     admission: list[Middleware] = []
     if desk is not None:
-        from api.admission import Admission
+        from api.access.admission import Admission
 
         admission.append(Middleware(Admission, desk=desk))
     stack = [
@@ -234,9 +234,9 @@ def _middlewares(settings: ApiSettings, running: Running, desk: Desk | None) -> 
 
 def _pictures(core: Any) -> list[Any]:
     """The routes that draw, all on the same few threads."""
-    from api.drawing import Drawing
-    from api.picture_routes import PictureRoutes
-    from api.tile_routes import TileRoutes
+    from api.pictures.drawing import Drawing
+    from api.pictures.routes import PictureRoutes
+    from api.pictures.tile_routes import TileRoutes
 
     drawing = Drawing(at_once=core.settings.max_drawings, waiting=core.settings.max_drawings_waiting)
     return [TileRoutes(core=core, drawing=drawing), PictureRoutes(core=core, drawing=drawing)]

@@ -23,7 +23,7 @@ from api.fields import FieldSet
 from api.files import files_link
 from api.history import predecessor
 from api.params import SearchPostRequest
-from api.picture_links import add_collection_links
+from api.pictures.links import add_collection_links
 from api.pins import Selection, resolve, select
 from api.responses import ALIAS, IMMUTABLE, MOVING, etag_of, reply
 from api.searching import Address, Wanted, search_page

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from api.fields import FieldSet
-from api.picture_links import item_links
+from api.pictures.links import item_links
 from api.pins import Selection
 from api.urls import GEOJSON, Urls, link
 from catalog.collections import collection_dict, stac_item

@@ -11,8 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.logs import REQUEST_ID
 from api.params import SearchPostRequest, takes_hint
+from api.service.logs import REQUEST_ID
 from versioning.errors import StacpinError
 
 __all__ = ["add_error_handlers", "problem"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.drawing import can_draw
+from api.pictures.drawing import can_draw
 
 __all__ = ["describe"]
 

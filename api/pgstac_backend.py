@@ -17,9 +17,9 @@ import orjson
 from cachetools import LRUCache
 
 from api.backend import no_dataset
-from api.health import Check, Probe
-from api.observing import Lag
 from api.pgstac_client import PgstacClient, PoolSettings, StaleIndex
+from api.service.health import Check, Probe
+from api.service.observing import Lag
 from catalog.paging import Token, identity
 from catalog.pgstac.records import IndexedStore
 from catalog.pgstac.rows import OPEN, restored

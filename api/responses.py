@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.drawing import can_draw
+from api.pictures.drawing import can_draw
 
 __all__ = ["ALIAS", "IMMUTABLE", "MOVING", "etag_of", "matches", "reply", "stamped"]
 

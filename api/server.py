@@ -109,7 +109,7 @@ class _Factory:
 
     def __call__(self) -> Any:
         from api.app import create_app
-        from api.stopping import Stopping
+        from api.service.stopping import Stopping
 
         settings = self.settings
         app = create_app(settings)
@@ -154,8 +154,8 @@ def _stopped_in_order() -> Iterator[_Stop]:
 
 
 def _config(settings: ApiSettings, app: Any, host: str, port: int, log_level: str) -> uvicorn.Config:
-    from api.logs import configuration
-    from api.protocol import BoundedProtocol, Config
+    from api.service.logs import configuration
+    from api.service.protocol import BoundedProtocol, Config
 
     config = Config(
         app,
@@ -230,7 +230,7 @@ def _serve_metrics(settings: ApiSettings, app: Any, stack: ExitStack) -> None:
     """Answer ``/metrics`` on an address of its own, from this process, for all workers."""
     from prometheus_client import start_http_server
 
-    from api.metrics import readable
+    from api.service.metrics import readable
 
     where = settings.metrics_address
     assert where is not None

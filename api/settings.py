@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
-from api.access_settings import AccessSettings
-from api.service_settings import ServiceSettings
+from api.access.settings import AccessSettings
+from api.service.settings import ServiceSettings
 
 __all__ = ["ApiSettings"]
 
@@ -17,7 +17,7 @@ __all__ = ["ApiSettings"]
 class ApiSettings(ServiceSettings):
     """Settings of one API; nothing is read from the environment, so two can live in one process.
 
-    Those about running it are :class:`api.service_settings.ServiceSettings`.
+    Those about running it are :class:`api.service.settings.ServiceSettings`.
 
     ``database_url`` is where the catalog's index is; without it everything is read from the catalog itself.
     ``public_url`` is the address that clients use, where a proxy stands in front; otherwise links are made from the

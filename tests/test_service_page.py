@@ -9,7 +9,7 @@ import typer
 import yaml
 from prometheus_client.exposition import generate_latest
 
-from api.metrics import Lag, Metrics
+from api.service.metrics import Lag, Metrics
 from stacpin.cli import app
 
 REPOSITORY = Path(__file__).parents[1]

@@ -26,8 +26,8 @@ LAG = (
     " extract(epoch from now() - least(checked, (select min(behind) from pin.datasets)))::float8 from pin.state"
 )
 
-# Of one item ($2) of a dataset ($1). The generation ($3) is looked at first, once: what is asked for by places of another
-# would find nothing, which would be wrong.
+# Of one item ($2) of a dataset ($1). The generation ($3) is looked at first, once: what is asked for by places of
+# another would find nothing, which would be wrong.
 REVISIONS = (
     "select (private->>'f')::int, (private->>'u')::int, decode(private->>'d', 'hex') from pgstac.items"
     " where (select pin.current($3::int)) and collection = $1 and split_part(id, '!', 1) = $2"

@@ -19,7 +19,7 @@ from stacpin.cli.values import age, moment
 from versioning.errors import Integrity, InvalidInput
 
 if TYPE_CHECKING:
-    from api.read_log_proof import Proof
+    from api.access.read_log_proof import Proof
 
 __all__ = ["register"]
 
@@ -74,9 +74,9 @@ def token(
     only its hash.
     """
     out = output(json)
-    from api.access_settings import TokenSettings
-    from api.bearer import hash_of, new_token
-    from api.scopes import check_scope
+    from api.access.bearer import hash_of, new_token
+    from api.access.scopes import check_scope
+    from api.access.settings import TokenSettings
 
     scopes = [check_scope(each) for each in scope or ()]
     if not scopes:
@@ -123,7 +123,7 @@ def reads(
     --json one read a line; the last line is the answer, with the head.
     """
     out = output(json)
-    from api.read_log_proof import LogHead, Proof, Wanted, read_log
+    from api.access.read_log_proof import LogHead, Proof, Wanted, read_log
 
     if json and form is not Form.TEXT:
         raise InvalidInput("--format and --json exclude each other.", hint="Leave one of them out.")

@@ -100,10 +100,10 @@ def serve(
     out = output()
     for needed in ("uvicorn", "api.app"):  # before anything is said of an address
         import_module(needed)
-    from api.access_settings import load_access
+    from api.access.settings import load_access
     from api.server import check_exposed
     from api.server import serve as run
-    from api.tracing import wanted
+    from api.service.tracing import wanted
     from versioning.catalog import Catalog
 
     url = store_url(catalog)

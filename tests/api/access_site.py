@@ -8,10 +8,10 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from api.access_settings import AccessSettings
+from api.access.bearer import hash_of
+from api.access.settings import AccessSettings
 from api.app import create_app
 from api.backend import EmbeddedBackend
-from api.bearer import hash_of
 from api.settings import ApiSettings
 from versioning.catalog import Catalog
 from versioning.store import open_store

@@ -14,8 +14,8 @@ from access_site import KEY, WEEK, Asked, access, bearer, told, with_roads
 from hypothesis import given
 from hypothesis import strategies as st
 
-import api.admission
-from api.signatures import HrefKeys
+import api.access.admission
+from api.access.signatures import HrefKeys
 from versioning.catalog import Catalog
 from versioning.errors import InvalidInput
 
@@ -211,7 +211,7 @@ class Clock:
 def clock(monkeypatch) -> Clock:
     """The time that whatever is made now goes by."""
     made = Clock()
-    monkeypatch.setattr(api.admission.Desk.__init__, "__kwdefaults__", {"proxied": False, "clock": made})
+    monkeypatch.setattr(api.access.admission.Desk.__init__, "__kwdefaults__", {"proxied": False, "clock": made})
     return made
 
 

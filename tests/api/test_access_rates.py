@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from access_site import Asked, access, bearer, token, with_roads
 
-from api.access_settings import RateSettings
-from api.rates import Rates, client_address
-from api.refusals import TooMany
-from api.scopes import Reader
+from api.access.rates import Rates, client_address
+from api.access.refusals import TooMany
+from api.access.scopes import Reader
+from api.access.settings import RateSettings
 from versioning.errors import InvalidInput
 
 
@@ -102,7 +102,7 @@ def test_addresses_of_one_network_count_together():
 
 
 def test_memory_does_not_grow_with_strangers(monkeypatch):
-    monkeypatch.setattr("api.rates._MOST_KEYS", 50)
+    monkeypatch.setattr("api.access.rates._MOST_KEYS", 50)
     rates = Rates(RateSettings(anonymous="1/second"))
     assert rates._memory is not None
     for index in range(40):

@@ -22,12 +22,12 @@ from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.registry import HeaderParameter
 
-from api.access_settings import AccessSettings, LogSettings, OidcSettings, RateSettings, load_access
-from api.bearer import Bearer, hash_of, new_token
-from api.jwt_tokens import JwtTokens
-from api.key_sets import KeyRing, fetch, parse_keys
-from api.refusals import Unauthorized
-from api.scopes import Reader, check_scope, patterns_of
+from api.access.bearer import Bearer, hash_of, new_token
+from api.access.jwt_tokens import JwtTokens
+from api.access.key_sets import KeyRing, fetch, parse_keys
+from api.access.refusals import Unauthorized
+from api.access.scopes import Reader, check_scope, patterns_of
+from api.access.settings import AccessSettings, LogSettings, OidcSettings, RateSettings, load_access
 from versioning.errors import InvalidInput, NotFound, StorageUnavailable
 
 ISSUER, AUDIENCE = "https://sso.example/realms/geo", "stacpin"

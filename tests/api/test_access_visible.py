@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 from access_site import Asked, access, bearer, told, with_roads, without_roads
 
-from api.asking import ASKING
+from api.access.asking import ASKING
+from api.access.visible import VisibleBackend
 from api.backend import EmbeddedBackend
-from api.visible import VisibleBackend
 from catalog.query import Query
 from versioning.catalog import Catalog
 from versioning.errors import Forbidden, NotFound

@@ -9,7 +9,7 @@ import pytest
 
 from api.app import create_app
 from api.backend import EmbeddedBackend
-from api.health import Check
+from api.service.health import Check
 from api.settings import ApiSettings
 from versioning.catalog import Catalog
 

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
 from api.backend import EmbeddedBackend
-from api.metrics import Lag
-from api.service_settings import MetricsAddress
+from api.service.metrics import Lag
+from api.service.settings import MetricsAddress
 from api.settings import ApiSettings
 from versioning.catalog import Catalog
 

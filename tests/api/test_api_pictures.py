@@ -16,8 +16,8 @@ from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
-from api.mercator import WORLD
-from api.picture_routes import preferred
+from api.pictures.mercator import WORLD
+from api.pictures.routes import preferred
 from catalog.assets import opaque_asset, raster_asset
 from catalog.items import build_item
 from catalog.raster_digest import raster_digest
@@ -500,8 +500,8 @@ def test_items_and_versions_link_to_their_thumbnails(client_of, shelf):
 
 
 def test_nothing_is_drawn_for_a_list(client_of, shelf, monkeypatch):
-    monkeypatch.setattr("api.pictures.Pictures._draw", lambda *_: 1 / 0)
-    monkeypatch.setattr("api.raster_files.open_stored", lambda *_: 1 / 0)
+    monkeypatch.setattr("api.pictures.pictures.Pictures._draw", lambda *_: 1 / 0)
+    monkeypatch.setattr("api.pictures.raster_files.open_stored", lambda *_: 1 / 0)
     client = client_of(shelf.catalog)
     for address in ("/collections", "/search", "/collections/grey/items"):
         assert client.get(address).status_code == 200
@@ -509,7 +509,7 @@ def test_nothing_is_drawn_for_a_list(client_of, shelf, monkeypatch):
 
 def test_without_the_libraries_there_are_no_pictures(client_of, shelf, monkeypatch):
     with_pictures = client_of(shelf.catalog).get("/collections/grey--v1/items/grey")
-    for module in ("drawing", "app", "picture_links", "responses"):
+    for module in ("pictures.drawing", "app", "pictures.links", "responses"):
         monkeypatch.setattr(f"api.{module}.can_draw", lambda: False)
     client = client_of(shelf.catalog)
     item = client.get("/collections/grey--v1/items/grey")
@@ -559,7 +559,7 @@ def test_so_many_are_drawn_at_once_and_the_rest_come_again(client_of, shelf, mon
         assert go_on.wait(20)
         return b"drawn"
 
-    monkeypatch.setattr("api.pictures.Pictures._draw", slow)
+    monkeypatch.setattr("api.pictures.pictures.Pictures._draw", slow)
     address = "/collections/grey--v1/items/grey/preview"
     answers = []
     asking = [threading.Thread(target=lambda: answers.append(client.get(address))) for _ in range(6)]

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.encoding import choose
-from api.logs import REQUEST_ID, JsonLines, RequestIds, configuration
 from api.middleware import BodyLimit
-from api.security import BROWSER_POLICY
+from api.service.encoding import choose
+from api.service.logs import REQUEST_ID, JsonLines, RequestIds, configuration
+from api.service.security import BROWSER_POLICY
 
 PAGE = "/collections/landcover--v1/items"
 
@@ -61,7 +61,7 @@ def test_every_answer_has_an_id_of_its_own(client, monkeypatch):
 
 @pytest.fixture
 def logged(caplog):
-    caplog.set_level(logging.INFO, logger="api.requests")
+    caplog.set_level(logging.INFO, logger="api.service.requests")
     caplog.handler.addFilter(RequestIds())
     return caplog
 
@@ -74,7 +74,7 @@ def test_a_line_for_each_request(client, logged):
     answer = client.get(f"{PAGE}?limit=2&signature=secret", headers={"X-Request-ID": "asked-by-me"})
     assert answer.status_code == 400
     client.get(f"{PAGE}?limit=2", headers={"Accept-Encoding": "identity"})
-    first, second = (line for line in lines(logged) if line["logger"] == "api.requests")
+    first, second = (line for line in lines(logged) if line["logger"] == "api.service.requests")
     assert (first["request_id"], first["status"], first["method"]) == ("asked-by-me", 400, "GET")
     assert (second["route"], second["path"]) == ("/collections/{collection_id}/items", PAGE)
     assert second["bytes"] == len(client.get(f"{PAGE}?limit=2", headers={"Accept-Encoding": "identity"}).content)
@@ -116,7 +116,7 @@ def test_the_configuration_is_one(form):
     finally:
         logging.root.handlers[:] = before
         logging.getLogger("api").setLevel(logging.NOTSET)
-        logging.getLogger("api.requests").setLevel(logging.NOTSET)
+        logging.getLogger("api.service.requests").setLevel(logging.NOTSET)
     if form == "text":
         assert text == "ERROR: said this [of-this-request]"
     else:

@@ -16,8 +16,8 @@ import pyproj
 import pytest
 import shapely
 
-from api.label_files import in_mercator
-from api.mercator import WORLD, Tile
+from api.pictures.label_files import in_mercator
+from api.pictures.mercator import WORLD, Tile
 from catalog.assets import labels_asset
 from catalog.items import build_item
 from catalog.summaries import dataset_summaries
@@ -297,8 +297,8 @@ def test_the_same_bytes_on_every_store_and_in_every_process(client_of, buildings
     assert here.content == there.content != b""
     assert here.headers["etag"] == there.headers["etag"]
     code = (
-        "import hashlib, sys; from api.backend import EmbeddedBackend; from api.mercator import Tile\n"
-        "from api.vector_tiles import TileLimits, VectorTiles; from versioning.catalog import Catalog\n"
+        "import hashlib, sys; from api.backend import EmbeddedBackend; from api.pictures.mercator import Tile\n"
+        "from api.pictures.vector_tiles import TileLimits, VectorTiles; from versioning.catalog import Catalog\n"
         "backend = EmbeddedBackend(Catalog.open(sys.argv[1]))\n"
         "tiles = VectorTiles(backend, TileLimits(500, 20_000, 1 << 20))\n"
         f"made = tiles.draw(backend.resolve('marks', 'v1'), Tile({tile.z}, {tile.x}, {tile.y}))\n"
@@ -443,11 +443,11 @@ def test_so_many_items_and_no_more(client_of, tmp_path):
 
 def test_a_file_that_is_too_large_is_refused(client_of, buildings, monkeypatch):
     catalog, item, _ = buildings
-    monkeypatch.setattr("api.label_files.LARGEST_FILE", 1_000)
+    monkeypatch.setattr("api.pictures.label_files.LARGEST_FILE", 1_000)
     answer = ask(client_of(catalog), tile_at(*item["bbox"][:2], 14))
     assert (answer.status_code, answer.json()["code"]) == (400, "too-large")
     monkeypatch.undo()
-    monkeypatch.setattr("api.label_files._LARGEST_DECODED", 1_000)
+    monkeypatch.setattr("api.pictures.label_files._LARGEST_DECODED", 1_000)
     answer = ask(client_of(catalog), tile_at(*item["bbox"][:2], 14))
     assert (answer.status_code, answer.json()["code"]) == (400, "too-large")
     assert "/tmp" not in answer.text

@@ -15,8 +15,8 @@ from opentelemetry.trace import StatusCode
 from served import served
 
 from api.app import create_app
+from api.service.tracing import wanted
 from api.settings import ApiSettings
-from api.tracing import wanted
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}

@@ -14,8 +14,8 @@ from access_site import Asked, access, bearer, token, with_roads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.read_log import START, ReadLog, line_hash, parts_of
-from api.read_log_proof import LogHead, Proof, Wanted, read_log
+from api.access.read_log import START, ReadLog, line_hash, parts_of
+from api.access.read_log_proof import LogHead, Proof, Wanted, read_log
 from versioning.errors import InvalidInput, NotFound, StorageUnavailable
 
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_logged_is_not_answered(hidden, path, monkeypatch):
     asked.client.get("/collections/dem")
     before = path.read_bytes()
     for after in (0, 1):
-        monkeypatch.setattr("api.read_log.os.write", Full(after))
+        monkeypatch.setattr("api.access.read_log.os.write", Full(after))
         for where in ("/collections/dem", "/collections/dem/assets", "/nothing", "/"):
             answer = asked.client.get(where)
             assert (answer.status_code, answer.json()["code"]) == (503, "log-unavailable")
@@ -155,7 +155,7 @@ def test_what_cannot_be_logged_is_not_answered(hidden, path, monkeypatch):
 
 def test_an_operator_may_want_answers_all_the_same(hidden, path, monkeypatch):
     asked = logging(hidden, path, required=False)
-    monkeypatch.setattr("api.read_log.os.write", Full())
+    monkeypatch.setattr("api.access.read_log.os.write", Full())
     assert asked.client.get("/collections/dem").status_code == 200
 
 
@@ -163,7 +163,7 @@ def test_a_line_that_is_not_on_disk_is_not_answered(hidden, path, monkeypatch):
     def fails(_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("api.read_log.os.fdatasync", fails)
+    monkeypatch.setattr("api.access.read_log.os.fdatasync", fails)
     assert logging(hidden, path).client.get("/").status_code == 503
     assert logging(hidden, path, sync=False).client.get("/").status_code == 200
 
@@ -325,7 +325,7 @@ def test_no_log(path):
 WRITER = """
 import sys
 from pathlib import Path
-from api.read_log import ReadLog
+from api.access.read_log import ReadLog
 
 log = ReadLog(Path(sys.argv[1]), sync=False, rotate_bytes=4096)
 for index in range(150):
@@ -364,7 +364,7 @@ def _check(path: Path, writers: int, count: int) -> None:
 DYING = """
 import sys
 from pathlib import Path
-from api.read_log import ReadLog
+from api.access.read_log import ReadLog
 
 log = ReadLog(Path(sys.argv[1]), sync=False)
 for index in range(5_000):

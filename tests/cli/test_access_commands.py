@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from api.access_settings import load_access
-from api.bearer import Bearer, hash_of
-from api.read_log import ReadLog
+from api.access.bearer import Bearer, hash_of
+from api.access.read_log import ReadLog
+from api.access.settings import load_access
 
 KEY = 'keys = [{ value = "' + "k" * 40 + '" }]\n'
 

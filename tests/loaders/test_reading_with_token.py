@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from loader_servers import serving
 
-from api.access_settings import AccessSettings
+from api.access.bearer import hash_of, new_token
+from api.access.settings import AccessSettings
 from api.app import create_app
-from api.bearer import hash_of, new_token
 from api.settings import ApiSettings
 from loaders import open as open_pin
 from loaders.remote import HttpReader

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.drawing import can_draw
-from api.picture_plan import has_picture
+from api.pictures.drawing import can_draw
+from api.pictures.plan import has_picture
+from api.pictures.vector_tiles import label_assets
 from api.urls import Urls, link
-from api.vector_tiles import label_assets
 from catalog.extensions import extension_id
 from versioning.version import Version
 

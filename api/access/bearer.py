@@ -8,10 +8,10 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 
-from api.access_settings import AccessSettings, TokenSettings
-from api.key_sets import KeyRing
-from api.refusals import OtherScheme, Unauthorized, Unreadable
-from api.scopes import ANONYMOUS, Reader, patterns_of
+from api.access.key_sets import KeyRing
+from api.access.refusals import OtherScheme, Unauthorized, Unreadable
+from api.access.scopes import ANONYMOUS, Reader, patterns_of
+from api.access.settings import AccessSettings, TokenSettings
 from versioning.errors import InvalidInput
 
 __all__ = ["Bearer", "hash_of", "new_token"]
@@ -62,7 +62,7 @@ class Bearer:
             )
         self._jwt = None
         if settings.oidc is not None:
-            from api.jwt_tokens import JwtTokens
+            from api.access.jwt_tokens import JwtTokens
 
             oidc = settings.oidc
             if oidc.jwks_file is not None:

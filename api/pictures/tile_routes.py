@@ -11,15 +11,15 @@ from fastapi.responses import Response
 from stac_fastapi.api.routes import create_async_endpoint
 from stac_fastapi.types.extension import ApiExtension
 
-from api import tile_params
 from api.core import CoreClient
-from api.drawing import Drawing
-from api.mercator import Tile
+from api.pictures import params
+from api.pictures.drawing import Drawing
+from api.pictures.mercator import Tile
+from api.pictures.tilejson import labels_tilejson
+from api.pictures.vector_tiles import MVT, TileLimits, VectorTiles
 from api.pins import resolve
 from api.responses import ALIAS, IMMUTABLE, MOVING, etag_of, matches, reply
-from api.tilejson import labels_tilejson
 from api.urls import Urls
-from api.vector_tiles import MVT, TileLimits, VectorTiles
 from versioning.version import Version
 
 __all__ = ["TileRoutes"]
@@ -40,9 +40,9 @@ class TileRoutes(ApiExtension):
         below = "/collections/{collection_id}"
         # OGC API - Tiles (20-057, 7.4) has row before column: {tileMatrixSetId}/{tileMatrix}/{tileRow}/{tileCol}.
         routes: list[tuple[str, str, Any, Any]] = [
-            ("Tiles of the Labels", "/tilejson.json", self.tilejson, tile_params.TileJsonUri),
-            ("Vector Tile", "/tiles/{z}/{x}/{y}", self.tile, tile_params.TileUri),
-            ("Vector Tile (OGC)", "/tiles/WebMercatorQuad/{z}/{y}/{x}", self.tile, tile_params.OgcTileUri),
+            ("Tiles of the Labels", "/tilejson.json", self.tilejson, params.TileJsonUri),
+            ("Vector Tile", "/tiles/{z}/{x}/{y}", self.tile, params.TileUri),
+            ("Vector Tile (OGC)", "/tiles/WebMercatorQuad/{z}/{y}/{x}", self.tile, params.OgcTileUri),
         ]
         for name, path, function, model in routes:
             endpoint = create_async_endpoint(function, model)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from api.observing import Call
+from api.service.observing import Call
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

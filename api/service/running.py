@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from fastapi import FastAPI
 
 from api.backend import Backend
-from api.health import CatalogProbe, Health, Probed
-from api.observing import Lagging, ObservedBackend, ObservedStore, Observer
+from api.service.health import CatalogProbe, Health, Probed
+from api.service.observing import Lagging, ObservedBackend, ObservedStore, Observer
 from api.settings import ApiSettings
 from versioning.catalog import Catalog
 from versioning.store import open_store
@@ -20,8 +20,8 @@ from versioning.store import open_store
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from api.metrics import Metrics
-    from api.tracing import Tracing
+    from api.service.metrics import Metrics
+    from api.service.tracing import Tracing
 
 __all__ = ["Running"]
 
@@ -53,11 +53,11 @@ class Running:
         self.metrics: Metrics | None = None
         self.tracing: Tracing | None = None
         if settings.metrics is not None:
-            from api.metrics import Metrics
+            from api.service.metrics import Metrics
 
             self.metrics = Metrics()
         if settings.otel or provider is not None:
-            from api.tracing import Tracing, exporting
+            from api.service.tracing import Tracing, exporting
 
             self.tracing = Tracing(exporting() if provider is None else provider)
         self._own_provider = provider is None

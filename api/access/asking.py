@@ -9,8 +9,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from api.scopes import Reader
-from api.signatures import HrefSigner
+from api.access.scopes import Reader
+from api.access.signatures import HrefSigner
 from versioning.version import Version
 
 __all__ = ["ASKING", "Asking", "current"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api.asking import current
+from api.access.asking import current
+from api.access.visible_store import VisibleStore
 from api.backend import Backend, no_dataset
-from api.visible_store import VisibleStore
 from catalog.query import Query
 from catalog.search import SearchPage
 from versioning.catalog import Catalog

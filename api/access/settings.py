@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from api.scopes import check_pattern, check_scope
+from api.access.scopes import check_pattern, check_scope
 from versioning.errors import InvalidInput, NotFound
 
 __all__ = [

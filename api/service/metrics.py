@@ -19,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.observing import Call, Lag
+from api.service.observing import Call, Lag
 
 __all__ = ["FOLDER", "Metrics", "readable"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from api.read_log import START, line_hash, parts_of
+from api.access.read_log import START, line_hash, parts_of
 from versioning.errors import InvalidInput, NotFound
 
 __all__ = ["LogHead", "Proof", "Wanted", "read_log"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.health import Health
+from api.service.health import Health
 
 __all__ = ["Stopping"]
 

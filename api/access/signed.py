@@ -8,9 +8,9 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from api.access_settings import HrefSettings
-from api.admission import Desk
-from api.asking import current
+from api.access.admission import Desk
+from api.access.asking import current
+from api.access.settings import HrefSettings
 from api.middleware import route_path
 from api.objects import Passage
 from versioning.errors import Forbidden, InvalidInput

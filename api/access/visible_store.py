@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
-from api.asking import current
+from api.access.asking import current
 from versioning.errors import Forbidden, NotFound
 from versioning.store import Entry, Store
 

@@ -11,10 +11,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry
 
-from api.access_settings import OidcSettings
-from api.key_sets import KeyRing
-from api.refusals import Unauthorized
-from api.scopes import Reader, patterns_of
+from api.access.key_sets import KeyRing
+from api.access.refusals import Unauthorized
+from api.access.scopes import Reader, patterns_of
+from api.access.settings import OidcSettings
 
 __all__ = ["JwtTokens"]
 

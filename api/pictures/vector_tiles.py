@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from api.backend import Backend
-from api.label_files import LabelFile, LabelFiles
-from api.mercator import Tile
-from api.tile_shapes import EXTENT, MARGIN, Chosen, choose, on_grid
+from api.pictures.label_files import LabelFile, LabelFiles
+from api.pictures.mercator import Tile
+from api.pictures.tile_shapes import EXTENT, MARGIN, Chosen, choose, on_grid
 from catalog.query import Query
 from versioning.version import Version
 

@@ -16,17 +16,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access_settings import AccessSettings
-from api.asking import ASKING, Asking
-from api.bearer import Bearer
+from api.access.asking import ASKING, Asking
+from api.access.bearer import Bearer
+from api.access.rates import Rates, client_address
+from api.access.read_log import ReadLog
+from api.access.refusals import Refusal, Unauthorized, Unreadable
+from api.access.scopes import ANONYMOUS, Reader
+from api.access.settings import AccessSettings
+from api.access.signatures import HrefKeys
 from api.errors import problem
-from api.logs import REQUEST_ID
 from api.middleware import is_head, route_path
-from api.rates import Rates, client_address
-from api.read_log import ReadLog
-from api.refusals import Refusal, Unauthorized, Unreadable
-from api.scopes import ANONYMOUS, Reader
-from api.signatures import HrefKeys
+from api.service.logs import REQUEST_ID
 from versioning.errors import StacpinError
 
 __all__ = ["Admission", "Desk"]

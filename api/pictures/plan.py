@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.drawing import load_libraries
-from api.raster_files import is_raster
+from api.pictures.drawing import load_libraries
+from api.pictures.raster_files import is_raster
 from versioning.errors import InvalidInput, NotFound
 
 __all__ = ["Asked", "BandRef", "Plan", "has_picture", "make_plan"]

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from threading import Lock
 
-from api.access_settings import RateSettings
-from api.refusals import TooMany
-from api.scopes import Reader
+from api.access.refusals import TooMany
+from api.access.scopes import Reader
+from api.access.settings import RateSettings
 from versioning.errors import InvalidInput
 
 __all__ = ["Rates", "client_address"]

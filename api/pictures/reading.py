@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from api.mercator import HIGHEST_LATITUDE, Tile
-from api.picture_plan import Plan
+from api.pictures.mercator import HIGHEST_LATITUDE, Tile
+from api.pictures.plan import Plan
 from versioning.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cachetools import LRUCache
 
-from api.drawing import load_libraries
-from api.mercator import Tile
-from api.picture_plan import Plan
-from api.picture_read import TILE, View, has_palette, read_bands, read_sample
-from api.raster_files import open_stored
+from api.pictures.drawing import load_libraries
+from api.pictures.mercator import Tile
+from api.pictures.plan import Plan
+from api.pictures.raster_files import open_stored
+from api.pictures.reading import TILE, View, has_palette, read_bands, read_sample
 from versioning.errors import InvalidInput
 from versioning.store import Store
 
@@ -57,7 +57,7 @@ class Pictures:
         Raises
         ------
         InvalidInput, Integrity, StorageUnavailable
-            As `api.raster_files.open_stored` and `api.picture_read.read_bands`.
+            As `api.pictures.raster_files.open_stored` and `api.pictures.reading.read_bands`.
         """
         return self._draw(item, plan, View(max_size), form)
 

@@ -12,12 +12,12 @@ from fastapi.responses import Response
 from stac_fastapi.api.routes import create_async_endpoint
 from stac_fastapi.types.extension import ApiExtension
 
-from api import tile_params
 from api.core import CoreClient
-from api.drawing import Drawing
-from api.mercator import Tile
-from api.picture_plan import Asked, has_picture, make_plan
-from api.pictures import Format, Pictures
+from api.pictures import params
+from api.pictures.drawing import Drawing
+from api.pictures.mercator import Tile
+from api.pictures.pictures import Format, Pictures
+from api.pictures.plan import Asked, has_picture, make_plan
 from api.pins import resolve
 from api.responses import ALIAS, IMMUTABLE, etag_of, matches
 from api.urls import Urls
@@ -49,10 +49,10 @@ class PictureRoutes(ApiExtension):
         router = APIRouter(tags=["Pictures"])
         below, item = "/collections/{collection_id}", "/collections/{collection_id}/items/{item_id}"
         routes: list[tuple[str, str, Any, Any]] = [
-            ("Preview of an Item", f"{item}/preview", self.preview, tile_params.PictureUri),
-            ("Thumbnail of an Item", f"{item}/thumbnail", self.thumbnail, tile_params.PictureUri),
-            ("Raster Tile of an Item", f"{item}/tiles/{{z}}/{{x}}/{{y}}.png", self.tile, tile_params.ItemTileUri),
-            ("Thumbnail of a Version", f"{below}/thumbnail", self.version_thumbnail, tile_params.ThumbnailUri),
+            ("Preview of an Item", f"{item}/preview", self.preview, params.PictureUri),
+            ("Thumbnail of an Item", f"{item}/thumbnail", self.thumbnail, params.PictureUri),
+            ("Raster Tile of an Item", f"{item}/tiles/{{z}}/{{x}}/{{y}}.png", self.tile, params.ItemTileUri),
+            ("Thumbnail of a Version", f"{below}/thumbnail", self.version_thumbnail, params.ThumbnailUri),
         ]
         for name, path, function, model in routes:
             endpoint = create_async_endpoint(function, model)

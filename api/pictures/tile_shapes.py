@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from api.mercator import WORLD, Tile
+from api.pictures.mercator import WORLD, Tile
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from api.label_files import LabelFile
+    from api.pictures.label_files import LabelFile
 
 __all__ = ["EXTENT", "MARGIN", "Chosen", "choose", "on_grid"]
 

@@ -10,8 +10,8 @@ from html import escape
 from typing import Any
 
 from api.backend import Backend
+from api.pictures.vector_tiles import LABELS, TileLimits, label_assets
 from api.urls import Urls
-from api.vector_tiles import LABELS, TileLimits, label_assets
 from catalog.query import Query
 from versioning.errors import NotFound
 from versioning.version import Version

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.logs import REQUEST_ID, request_id_of
+from api.service.logs import REQUEST_ID, request_id_of
 
 if TYPE_CHECKING:
-    from api.metrics import Metrics
+    from api.service.metrics import Metrics
 
 __all__ = ["RequestWatch", "RouteNote", "route_of"]
 

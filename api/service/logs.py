@@ -57,7 +57,7 @@ class _PlainLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         request = getattr(record, "request_id", "-")
         text = super().format(record)
-        return text if request == "-" or record.name == "api.requests" else f"{text} [{request}]"
+        return text if request == "-" or record.name == "api.service.requests" else f"{text} [{request}]"
 
 
 def configuration(form: Literal["text", "json"], level: str, *, requests: bool) -> dict[str, Any]:
@@ -66,13 +66,13 @@ def configuration(form: Literal["text", "json"], level: str, *, requests: bool) 
     uvicorn's own lines about requests are left out: they have neither route nor id, and they have the query, in which
     signatures of addresses stand.
     """
-    formatter: dict[str, Any] = {"()": "api.logs._PlainLines", "format": "%(levelname)s: %(message)s"}
+    formatter: dict[str, Any] = {"()": "api.service.logs._PlainLines", "format": "%(levelname)s: %(message)s"}
     if form == "json":
-        formatter = {"()": "api.logs.JsonLines"}
+        formatter = {"()": "api.service.logs.JsonLines"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"ids": {"()": "api.logs.RequestIds"}},
+        "filters": {"ids": {"()": "api.service.logs.RequestIds"}},
         "formatters": {"lines": formatter},
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "formatter": "lines", "filters": ["ids"]},
@@ -82,6 +82,6 @@ def configuration(form: Literal["text", "json"], level: str, *, requests: bool) 
             "uvicorn.error": {"level": level.upper()},
             "uvicorn.access": {"level": "CRITICAL", "propagate": False},
             "api": {"level": level.upper()},
-            "api.requests": {"level": "INFO" if requests else "CRITICAL"},
+            "api.service.requests": {"level": "INFO" if requests else "CRITICAL"},
         },
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from cachetools import LRUCache
 
-from api.mercator import HIGHEST_LATITUDE, WORLD
+from api.pictures.mercator import HIGHEST_LATITUDE, WORLD
 from catalog.vector_columns import Value
 from catalog.vector_crs import WGS84, to_pyproj
 from versioning.catalog import Catalog

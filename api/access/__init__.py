@@ -1,0 +1,1 @@
+"""Who may read: tokens, scopes, signed hrefs, rates, and a log of reads."""

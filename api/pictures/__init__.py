@@ -1,0 +1,1 @@
+"""Vector tiles of labels and pictures of rasters, at a pin."""

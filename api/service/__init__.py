@@ -1,0 +1,1 @@
+"""Running the API as a service: limits, probes, metrics, traces, logs, and an orderly end."""
