@@ -25,8 +25,8 @@ class ReadOnly:
 
     def _refuse(self) -> NoReturn:
         raise Forbidden(
-            f"{self.url} was opened with its mirrors, for reading.",
-            hint="Open the catalog itself to write to it.",
+            f"{self.url} was opened for reading only.",
+            hint="Open the catalog itself, without mirrors, to write to it.",
             kind="read-only",
         )
 

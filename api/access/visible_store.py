@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 from api.access.asking import current
-from versioning.errors import Forbidden, NotFound
+from versioning.errors import NotFound
+from versioning.read_only import ReadOnly
 from versioning.store import Entry, Store
 
 __all__ = ["VisibleStore"]
@@ -22,7 +22,7 @@ _OBJECT = re.compile(r"objects/[0-9a-f]{2}/([0-9a-f]{64})(?:\.[a-z0-9]{1,12})?")
 _DATASETS = "datasets"
 
 
-class VisibleStore:
+class VisibleStore(ReadOnly):
     """A part of another store. An object can be read by its name: who may name it is decided at the routes."""
 
     def __init__(self, inner: Store) -> None:
@@ -66,21 +66,6 @@ class VisibleStore:
     def now(self) -> datetime:
         self._refuse()
 
-    def put_new(self, path: str, data: bytes) -> bool:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
-    def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
-    def put_record(self, path: str, data: bytes) -> bool:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
-    def replace(self, path: str, data: bytes) -> None:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
-    def delete(self, paths: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's
-        self._refuse()
-
     def _check(self, path: str, *, listed: bool = False) -> None:
         top, _, rest = path.partition("/")
         asking = current()
@@ -93,6 +78,3 @@ class VisibleStore:
             raise NotFound(f"There is no {path[:120]!r}.", kind="missing")
         if asking is not None:
             asking.objects.add(match[1])
-
-    def _refuse(self) -> NoReturn:
-        raise Forbidden("The API only reads.", hint="Write to the object store, under its own credentials.")

@@ -19,6 +19,12 @@ def stages() -> list[dockerfiles.Stage]:
 
 
 @pytest.fixture(scope="session")
+def secured() -> dict[str, Any]:
+    """What is put on top of it where access is asked for."""
+    return yaml.safe_load((REPOSITORY / "docker/compose.access.yaml").read_text())
+
+
+@pytest.fixture(scope="session")
 def compose() -> dict[str, Any]:
     """The deployment."""
     return yaml.safe_load((REPOSITORY / "docker/compose.yaml").read_text())

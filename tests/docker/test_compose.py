@@ -27,7 +27,6 @@ OF_LIBRARIES = {
 }  # fmt: skip
 OF_ALL_COMMANDS = {"STACPIN_CACHE", "STACPIN_CATALOG"}
 COMMANDS = typer.main.get_command(app).commands
-FOLLOWED = "index" in COMMANDS
 
 
 def ours(compose) -> dict[str, dict[str, Any]]:
@@ -133,9 +132,21 @@ def test_every_command_is_one_with_options_that_it_has(compose, stages, monkeypa
         if name.startswith(f"{PREFIX}_"):
             monkeypatch.delenv(name)
     for words in commands:
-        if words[0] == "index" and not FOLLOWED:
-            continue
         COMMANDS[words[0]].make_context(words[0], words[1:])
+
+
+def test_the_one_with_access_only_changes_the_api(compose, secured, monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(f"{PREFIX}_"):
+            monkeypatch.delenv(name)
+    api, helper = secured["services"]["api"], secured["services"]["reads"]
+    assert secured["services"].keys() == {"api", "reads"}
+    assert api.keys() == {"command", "volumes"}
+    assert "--access" in api["command"]
+    assert "--public" not in api["command"]
+    COMMANDS["serve"].make_context("serve", api["command"][1:])
+    assert helper["image"] == compose["services"]["api"]["image"]
+    assert helper["network_mode"] == "none"
 
 
 def known_to(command: str) -> set[str]:
@@ -152,11 +163,9 @@ def test_every_variable_is_one_that_the_program_reads(compose, stages, monkeypat
             monkeypatch.delenv(name)
     in_image = {part.partition("=")[0] for each in stages[-1].all("ENV") for part in each.text.split()}
     assert {name for name in in_image if name.startswith(f"{PREFIX}_")} <= OF_ALL_COMMANDS
-    # Both come with the index, as does its command.
-    awaited = set() if FOLLOWED else {"STACPIN_DATABASE_URL_FILE"}
     for name, service in ours(compose).items():
         words = words_of(service)
-        known = OF_LIBRARIES | awaited
+        known = set(OF_LIBRARIES)
         if words is not None and words[0] in COMMANDS:
             known |= known_to(words[0])
         else:

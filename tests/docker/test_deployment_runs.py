@@ -53,7 +53,11 @@ class Machine:
 
     def here(self, text: str) -> str:
         """A word of a container, as it is on this machine."""
-        folders = {"/run/secrets/": f"{self.secrets}/", "/tmp/": f"{self.folder}/"}
+        folders = {
+            "/run/secrets/": f"{self.secrets}/",
+            "/run/access/": f"{self.folder}/access/",
+            "/tmp/": f"{self.folder}/",
+        }
         text = re.sub("|".join(folders), lambda m: folders[m[0]], text)
         text = re.sub(r"\b(s3|db|0\.0\.0\.0|127\.0\.0\.1):(\d{4})\b", lambda m: f"127.0.0.1:{self.ports[m[2]]}", text)
         return re.sub(r"(=|^)(0\.0\.0\.0|s3)$", r"\g<1>127.0.0.1", text)
@@ -212,6 +216,41 @@ def test_the_whole_deployment(machine):
                 process.send_signal(signal.SIGTERM)
             assert (follower.wait(40), api.wait(40)) == (0, 0)
         assert "Traceback" not in (machine.folder / "follower.log").read_text()
+
+
+def test_the_secured_deployment(machine, secured, monkeypatch):
+    """The API as compose.access.yaml starts it: a dataset is there for its token's holder, and for nobody else."""
+    environment = machine.environment("api")
+    environment.pop("STACPIN_DATABASE_URL_FILE")
+    monkeypatch.setattr(machine, "environment", lambda _: environment)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        place = Catalog.open(machine.compose["services"]["catalog"]["command"][1])
+        commit(place.dataset("private"), items=[ITEM], message="test", author="test")
+    made = subprocess.run(
+        [str(BIN / "stacpin"), "token", "reader", "--scope", "read:private"], capture_output=True, text=True, check=True
+    )
+    token, _, entry = made.stdout.partition("\n")
+    access = machine.folder / "access"
+    access.mkdir()
+    (access / "href.key").write_text("k" * 44)
+    log = machine.folder / "reads.jsonl"
+    settings = f'{entry}\n[hrefs]\nkeys = [{{ file = "href.key" }}]\n[log]\npath = "{log}"\n'
+    (access / "access.toml").write_text(settings)
+    words = [str(BIN / "stacpin"), *(machine.here(word) for word in secured["services"]["api"]["command"])]
+    with machine.running("secured", words) as process:
+        machine.healthy("api")
+        address = f"http://127.0.0.1:{machine.ports['8080']}"
+        with_token = {"Authorization": f"Bearer {token.strip()}"}
+        assert httpx.get(f"{address}/collections/private--v1").status_code == 404
+        assert httpx.get(f"{address}/collections/private--v1", headers=with_token).status_code == 200
+        assert httpx.get(f"{address}/collections", headers={"Authorization": "Bearer stacpin_no"}).status_code == 401
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0
+    proven = subprocess.run([str(BIN / "stacpin"), "reads", str(log)], capture_output=True, text=True, check=True)
+    assert "private@v1" in proven.stdout
+    assert token.strip() not in log.read_text()
 
 
 def _soon(ask, seconds: float = 60):
