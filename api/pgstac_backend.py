@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 # What a version is never changes but for its expiry, which so takes a second to show.
 _SECONDS = 1.0
 _TRIES = 3
-_STATE = "select state, generation from pin.state"
+_STATE = "select state from pin.state"
 _RECORDS = "select path, data, state from pin.records where state > $1 order by state"
 _PLACES = "select dataset, number, seq from pin.versions where seq > $1 order by number"
 _MATCHED = "select pin.matched($1::text::jsonb)"
@@ -87,7 +87,7 @@ class PgstacBackend:
         self._catalog = Catalog(self._store, catalog.record)
         self._client = PgstacClient(database_url, PoolSettings() if pool is None else pool)
         self._lock = Lock()
-        self._state = self._seq = self._generation = -1
+        self._state = self._seq = -1
         self._asked = float("-inf")
         self._checked = False
         self._places: dict[str, _Places] = {}
@@ -133,7 +133,8 @@ class PgstacBackend:
         """The version that a reference means in the index."""
         if ref.startswith("v") and ref[1:].isdecimal():
             self._refresh(_SECONDS)
-            if dataset_id in self._places and self._places[dataset_id].numbers[-1] >= int(ref[1:]):
+            places = self._places.get(dataset_id)
+            if places is not None and places.numbers[-1] >= int(ref[1:]):
                 return self._dataset(dataset_id).resolve(ref)
         return self.dataset(dataset_id).resolve(ref)
 
@@ -156,7 +157,7 @@ class PgstacBackend:
     ) -> SearchPage:
         pinned = [self._place_of(version) for version in versions]
         token = None if place is None else self._token(pinned, place)
-        body = search_body(pinned, query, generation=self._generation, limit=limit, token=token)
+        body = search_body(pinned, query, limit=limit, token=token)
         found = self._client.search(body)
         names = {version.dataset: version.collection_id for version in versions}
         items = [restored(feature, names[feature["collection"]]) for feature in found.items]
@@ -172,7 +173,7 @@ class PgstacBackend:
         dataset, _ = split_collection_id(place.collection)
         for each in pinned:
             if each.version.collection_id == place.collection and "\0" not in place.item:
-                rows = self._client.rows(REVISION, dataset, place.item, self._generation, each.begins)
+                rows = self._client.rows(REVISION, *each.of_item(place.item))
                 if rows:
                     return page_token(place.direction, dataset, rows[0][0])
         raise InvalidInput(
@@ -197,8 +198,7 @@ class PgstacBackend:
         """One item of a version, or None."""
 
         def find() -> Row | None:
-            place = self._place_of(version).begins
-            rows = self._client.rows(ITEM, version.dataset, item_id, self._generation, place)
+            rows = self._client.rows(ITEM, *self._place_of(version).of_item(item_id))
             return make_row(restored(rows[0][0], version.collection_id)) if rows else None
 
         return None if "\0" in item_id else self._steady(find)
@@ -207,27 +207,28 @@ class PgstacBackend:
         """The digest of one item of a version, or None."""
 
         def find() -> bytes | None:
-            place = self._place_of(version).begins
+            pinned = self._place_of(version)
             key = (version.dataset, item_id, self._state)
             with self._cached:
                 rows = self._revisions.get(key)
             if rows is None:
-                rows = self._client.rows(REVISIONS, version.dataset, item_id, self._generation)
+                rows = self._client.rows(REVISIONS, *pinned.of_item(item_id))
                 with self._cached:
                     self._revisions[key] = rows
-            return next((digest for begins, ends, digest in rows if begins <= place < ends), None)
+            return next((digest for begins, ends, digest in rows if begins <= pinned.begins < ends), None)
 
         return None if "\0" in item_id else self._steady(find)
 
     # -- what the index holds
 
     def _steady(self, work: Callable[[], _T]) -> _T:
-        """Do some work by places in the sequence; again where the index was built anew meanwhile."""
+        """Do some work by places in the sequence; again where they mean nothing any more."""
         for _ in range(_TRIES):
             try:
                 return work()
             except StaleIndex:
-                self._refresh(0)
+                with self._lock:
+                    self._doubt()
         raise StorageUnavailable("The index is being built anew.", hint="Try again in a few seconds.")
 
     def _place_of(self, version: Version) -> Pinned:
@@ -254,24 +255,38 @@ class PgstacBackend:
                 check_schema(self._client.rows, self._catalog.record.id)
                 self._checked = True
                 rows = self._client.rows(_STATE)
-            # Never newer than the places that are read next: whoever goes by older ones is told so.
-            state, self._generation = rows[0]
+            state = rows[0][0]
+            if state < self._state:  # the database lost what it had: a crash, a failover, a restored backup
+                self._doubt()
             if state != self._state:
                 self._take(self._client.rows(_RECORDS, self._state))
             self._asked = moment
 
+    def _doubt(self) -> None:
+        """Read everything anew at the next look: what was read before is not what the index says now."""
+        self._state = self._seq = -1
+        self._asked = float("-inf")
+
     def _take(self, records: Sequence[Sequence[Any]]) -> None:
-        dropped = {path.split("/")[1] for path, data, _ in records if data is None}
-        for dataset_id in dropped:
-            self._catalog.forget(dataset_id)
-            self._places.pop(dataset_id, None)
+        """Take what changed; of an index that was doubted, all that it says in the place of what was known."""
+        anew = self._state < 0
+        places = {} if anew else dict(self._places)
+        changed = {path.split("/")[1] for path, data, _ in records if data is None}
+        for dataset_id in changed:
+            places.pop(dataset_id, None)
         # Read after the records: a version that has a record has its place then.
-        places = self._client.rows(_PLACES, self._seq)
-        for dataset_id, number, seq in places:
-            self._places.setdefault(dataset_id, _Places()).put(number, seq)
-        self._store.update((path, data) for path, data, _ in records)
-        self._seq = max([self._seq, *(seq for _, _, seq in places)])
+        rows = self._client.rows(_PLACES, self._seq)
+        for dataset_id, number, seq in rows:
+            places.setdefault(dataset_id, _Places()).put(number, seq)
+        self._store.update(((path, data) for path, data, _ in records), anew=anew)
+        for dataset_id in [*self._places, *places] if anew else changed:
+            self._catalog.forget(dataset_id)
+        self._places = places
+        self._seq = max([self._seq, *(seq for _, _, seq in rows)])
         self._state = max([self._state, *(state for _, _, state in records)])
+        if anew:
+            with self._cached:
+                self._revisions.clear()
 
 
 class _IndexProbe:

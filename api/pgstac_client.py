@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 # How much longer than a statement may take somebody waits for its answer.
 _GRACE = 10
-# What pin.current in schema.sql raises.
+# What pin.placed in schema.sql raises.
 _STALE = "PIN01"
 
 
@@ -68,7 +68,7 @@ _GONE = (
 
 
 class StaleIndex(StorageUnavailable):
-    """The index was built anew between two questions: read again where versions stand in it, and ask once more."""
+    """The index is not what it was: read again where versions stand in it, and ask once more."""
 
     kind = "stale-index"
 

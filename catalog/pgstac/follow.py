@@ -214,8 +214,6 @@ def _drop(connection: psycopg.Connection, *, dataset_id: str) -> None:
     if connection.execute("delete from pin.datasets where id = %s", (dataset_id,)).rowcount == 0:
         raise NotFound(f"The index has no dataset {dataset_id[:100]!r}.", kind="no-such-dataset")
     connection.execute("delete from pgstac.collections where id = %s", (dataset_id,))
-    # Who searches by the old places in the sequence is told so, instead of finding nothing.
-    connection.execute("update pin.state set generation = generation + 1")
     state = _next_state(connection)
     folder = f"datasets/{dataset_id}/"
     connection.execute(

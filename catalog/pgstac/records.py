@@ -6,7 +6,7 @@ for what changed. Manifests and objects come from the catalog's own store.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -37,17 +37,16 @@ class IndexedStore(ReadOnly):
         self._paths: list[str] = []
         self._lock = Lock()
 
-    def update(self, changed: Iterable[tuple[str, bytes | None]]) -> None:
-        """Take records that are new or other; None takes one away."""
+    def update(self, changed: Iterable[tuple[str, bytes | None]], *, anew: bool = False) -> None:
+        """Take records that are new or other; None takes one away. ``anew`` forgets all others, in the same moment."""
         with self._lock:
+            records = {} if anew else dict(self._records)
             for path, data in changed:
                 if data is None:
-                    if self._records.pop(path, None) is not None:
-                        del self._paths[bisect_left(self._paths, path)]
-                    continue
-                if path not in self._records:
-                    insort(self._paths, path)
-                self._records[path] = bytes(data)
+                    records.pop(path, None)
+                else:
+                    records[path] = bytes(data)
+            self._records, self._paths = records, sorted(records)
 
     @property
     def wrapped(self) -> Store:

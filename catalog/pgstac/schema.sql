@@ -4,15 +4,13 @@
 create schema if not exists pin;
 
 -- One row. seq numbers the versions of all datasets in the order in which they were indexed; state grows with every
--- change that a reader could see, generation whenever a dataset is dropped, so that places in the sequence that were
--- read before mean nothing any more; checked is when a follower last compared the index with the catalog.
+-- change that a reader could see; checked is when a follower last compared the index with the catalog.
 create table if not exists pin.state (
     one boolean primary key default true check (one),
     catalog text not null,
     form int not null,
     seq int not null default 0,
     state bigint not null default 0,
-    generation int not null default 0,
     checked timestamptz
 );
 
@@ -33,6 +31,8 @@ create table if not exists pin.versions (
     primary key (dataset, number)
 );
 
+create index if not exists versions_seq on pin.versions (dataset, seq desc);
+
 -- The catalog's records as they are in the store; null where one is gone (its dataset was dropped from the index).
 create table if not exists pin.records (
     path text collate "C" primary key,
@@ -46,13 +46,20 @@ create or replace function pin.at(p jsonb, k int) returns boolean
 language sql immutable parallel safe
 as 'select (p->''f'')::int4 <= k and (p->''u'')::int4 > k';
 
--- Whether the places in the sequence that a search goes by still mean something; raises if not.
-create or replace function pin.current(wanted int) returns boolean
+-- Whether, at a place in the sequence, some datasets are those versions that a search takes them for: [["a", 3], …].
+-- Raises if not: whoever read the sequence before the index was built anew, or before the database lost its last
+-- transactions in a crash or a failover, would else be given other items, or none.
+create or replace function pin.placed(place int, wanted jsonb) returns boolean
 language plpgsql stable
 as $$
 begin
-    if wanted is distinct from (select generation from pin.state) then
-        raise exception 'the index was built anew' using errcode = 'PIN01';
+    if exists (
+        select from jsonb_array_elements(wanted) w
+        where (w->>1)::int is distinct from (
+            select v.number from pin.versions v where v.dataset = w->>0 and v.seq <= place order by v.seq desc limit 1
+        )
+    ) then
+        raise exception 'the index is not what it was' using errcode = 'PIN01';
     end if;
     return true;
 end
@@ -204,8 +211,8 @@ as $$ select regexp_replace(normalize(t, nfkd), '[@marks@]', '', 'g') $$;
 -- translated, never passed on.
 insert into pgstac.cql2_ops (op, template) values
     ('pin_at', 'pin.at(private,(%s)::int4)'),
-    ('pin_valid', '(pin.at(private,(%s)::int4) AND (SELECT pin.current((%s)::int4)))'),
-    ('pin_current', '(SELECT pin.current((%s)::int4))'),
+    ('pin_valid', '(pin.at(private,(%s)::int4) AND (SELECT pin.placed((%s)::int4,(%s)::jsonb)))'),
+    ('pin_placed', '(SELECT pin.placed((%s)::int4,(%s)::jsonb))'),
     ('pin_ids', '(split_part(id,''!'',1) = ANY (to_text_array((%s)::jsonb)))'),
     ('pin_id', 'split_part(id,''!'',1)'),
     ('pin_start', 'datetime'),

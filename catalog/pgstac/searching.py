@@ -26,24 +26,24 @@ LAG = (
     " extract(epoch from now() - least(checked, (select min(behind) from pin.datasets)))::float8 from pin.state"
 )
 
-# Of one item ($2) of a dataset ($1). The generation ($3) is looked at first, once: what is asked for by places of
-# another would find nothing, which would be wrong.
+# Of one item ($2) of a dataset ($1). That at a place ($3) the dataset is the version that is meant ($4) is looked at
+# first, once: what is asked for by places that mean nothing any more would find nothing, which would be wrong.
 REVISIONS = (
     "select (private->>'f')::int, (private->>'u')::int, decode(private->>'d', 'hex') from pgstac.items"
-    " where (select pin.current($3::int)) and collection = $1 and split_part(id, '!', 1) = $2"
+    " where (select pin.placed($3::int, $4::text::jsonb)) and collection = $1 and split_part(id, '!', 1) = $2"
 )
-# The id of the revision that is valid at a place in the sequence ($4).
+# The id of the revision that is valid at that place.
 REVISION = (
     "select id from pgstac.items"
-    " where (select pin.current($3::int)) and collection = $1 and split_part(id, '!', 1) = $2"
-    " and pin.at(private, $4::int)"
+    " where (select pin.placed($3::int, $4::text::jsonb)) and collection = $1 and split_part(id, '!', 1) = $2"
+    " and pin.at(private, $3::int)"
 )
 # That revision as a search gives it. To write and plan a search takes 4 ms, and this 0.3.
 ITEM = (
     "select jsonb_build_object('type', 'Feature', 'geometry', ST_AsGeoJSON(geometry, 20)::jsonb) || content"
     " from pgstac.items"
-    " where (select pin.current($3::int)) and collection = $1 and split_part(id, '!', 1) = $2"
-    " and pin.at(private, $4::int)"
+    " where (select pin.placed($3::int, $4::text::jsonb)) and collection = $1 and split_part(id, '!', 1) = $2"
+    " and pin.at(private, $3::int)"
 )
 
 
@@ -54,6 +54,10 @@ class Pinned:
     version: Version
     begins: int
     ends: int = OPEN
+
+    def of_item(self, item_id: str) -> tuple[str, str, int, str]:
+        """What :data:`REVISION`, :data:`REVISIONS` and :data:`ITEM` are asked with."""
+        return self.version.dataset, item_id, self.begins, _wanted([self])
 
 
 def groups(versions: Sequence[Pinned]) -> list[tuple[int, list[Pinned]]]:
@@ -71,7 +75,7 @@ def groups(versions: Sequence[Pinned]) -> list[tuple[int, list[Pinned]]]:
 
 
 def search_body(
-    versions: Sequence[Pinned], query: Query, *, generation: int, limit: int = 10, token: str | None = None
+    versions: Sequence[Pinned], query: Query, *, limit: int = 10, token: str | None = None
 ) -> dict[str, Any]:
     """The body of a search, as pgstac's ``search`` function takes it.
 
@@ -81,8 +85,6 @@ def search_body(
         Where to search: at least one, at most one of each dataset.
     query
         What for.
-    generation
-        That of the index when the places of ``versions`` were read: the search fails if it is another now.
     limit
         How many items.
     token
@@ -90,7 +92,7 @@ def search_body(
     """
     body: dict[str, Any] = {
         "collections": sorted(each.version.dataset for each in versions),
-        "filter": _filter(versions, query, generation),
+        "filter": _filter(versions, query),
         "filter-lang": "cql2-json",
         "limit": limit,
         # What matches is counted by whoever wants to know; pgstac would count again on each page.
@@ -117,13 +119,15 @@ def page_token(direction: str, dataset: str, revision: str) -> str:
     return f"{direction}:{dataset.encode().hex()}:{revision.encode().hex()}"
 
 
-def _filter(versions: Sequence[Pinned], query: Query, generation: int) -> dict[str, Any]:
+def _filter(versions: Sequence[Pinned], query: Query) -> dict[str, Any]:
     stabbed = groups(versions)
     if len(stabbed) == 1:
-        parts = [op("pin_valid", stabbed[0][0], generation)]
+        # As text: beside a number pgstac reads all arguments of an operator as numbers.
+        place = str(stabbed[0][0])
+        parts = [op("pin_valid", place, place, _wanted(versions))]
     else:
-        each = [op("and", op("pin_at", place), _collections(some)) for place, some in stabbed]
-        parts = [op("pin_current", generation), any_of(each)]
+        parts = [op("pin_placed", str(place), _wanted(some)) for place, some in stabbed]
+        parts.append(any_of([op("and", op("pin_at", str(place)), _collections(some)) for place, some in stabbed]))
     if query.ids is not None:
         parts.append(op("pin_ids", orjson.dumps([each for each in query.ids if "\0" not in each]).decode()))
     if query.bbox is not None and not _is_plain(query.bbox):
@@ -146,6 +150,10 @@ def _asked(versions: Sequence[Pinned], node: Any) -> dict[str, Any]:
         each = [op("and", _collections([one]), translate(node, one.version.collection_id)) for one in versions]
         return any_of(each)
     return translate(node, versions[0].version.collection_id)
+
+
+def _wanted(versions: Sequence[Pinned]) -> str:
+    return orjson.dumps([[each.version.dataset, each.version.number] for each in versions]).decode()
 
 
 def _collections(versions: Sequence[Pinned]) -> dict[str, Any]:

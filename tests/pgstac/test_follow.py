@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from indexed import item, same
 
 from catalog.pgstac.database import Database
 from catalog.pgstac.follow import Follower
+from catalog.pgstac.publish import publish
 from catalog.search import Query
 from versioning.errors import Expired, Integrity, NotFound, StorageUnavailable
 from versioning.expire import expire
@@ -306,3 +308,67 @@ def test_the_index_says_when_it_was_looked_at(place):
     place.follower.step()
     assert place.query("select checked from pin.state")[0][0] > before
     assert place.query("select id, indexed, head from pin.datasets") == [("ds", 1, 1)]
+
+
+def lose(place, seq: int) -> None:
+    """Take back what was indexed from a place in the sequence on, as a crash or a failover may."""
+    with psycopg.connect(place.database.url) as connection:
+
+        def run(query: str, *args: object):
+            return connection.execute(query, args)
+
+        run("delete from pgstac.items where (private->'f')::int4 >= %s", seq)
+        reopened = json.dumps({"u": 2**31 - 1})
+        run("update pgstac.items set private = private || %s::jsonb where (private->'u')::int4 >= %s", reopened, seq)
+        lost = run("delete from pin.versions where seq >= %s returning dataset, number", seq).fetchall()
+        for dataset, number in lost:
+            run("delete from pin.records where path = %s", f"datasets/{dataset}/versions/{number:08d}.json")
+            run("update pin.datasets set indexed = least(indexed, %s) where id = %s", number - 1, dataset)
+        run("delete from pgstac.collections where id not in (select dataset from pin.versions)")
+        run("update pin.state set seq = %s, state = (select max(state) from pin.records)", seq - 1)
+
+
+def test_a_database_that_lost_its_last_transactions(place, backend_of):
+    place.put("ds", *map(item, range(10)))
+    place.follower.step()
+    place.put("ds", *[item(number, 2) for number in range(10)])
+    place.follower.step()
+    backend = backend_of(place)
+    first, second = backend.resolve("ds", "v1"), backend.resolve("ds", "v2")
+    place.holds(backend)
+    lose(place, 2)
+    with pytest.raises(StorageUnavailable):
+        backend.search([second], Query(), limit=5, token=None)
+    with pytest.raises(StorageUnavailable):
+        backend.find(second, "t0001")
+    same(backend, first)
+    assert backend.resolve("ds", "latest").number == 1
+    place.follower.step()
+    place.holds(backend)
+    assert backend.resolve("ds", "latest").number == 2
+
+
+def test_what_was_lost_comes_back_in_another_order(place, backend_of):
+    """The same place in the sequence then means another version: nothing that a server remembers may be trusted."""
+    place.put("b", *map(item, range(5)))
+    place.follower.step()
+    place.put("a", *map(item, range(5)))
+    place.follower.step()
+    place.put("b", *[item(number, 2) for number in range(5)])
+    place.follower.step()
+    backend = backend_of(place)
+    old = [backend.resolve("b", "v1"), backend.resolve("b", "v2"), backend.resolve("a", "v1")]
+    place.holds(backend)
+    lose(place, 2)
+    # Now b@v2 is indexed where a@v1 was.
+
+    for name, number in (("b", 2), ("a", 1)):
+        dataset = place.catalog.dataset(name)
+        place.database.run(
+            lambda c, dataset=dataset, number=number: publish(c, dataset, number, listener=lambda _: None)
+        )
+    page = backend.search([old[1], old[2]], Query.parse(sortby="id"), limit=20, token=None)
+    assert {(found["collection"], found["properties"]["value"]) for found in page.items} == {("a--v1", 0), ("b--v2", 2)}
+    both = backend.search([old[0], old[2]], Query.parse(sortby="id"), limit=20, token=None)
+    assert {(found["collection"], found["properties"]["value"]) for found in both.items} == {("a--v1", 0), ("b--v1", 0)}
+    place.holds(backend)
