@@ -1,25 +1,27 @@
-"""Searches through stac-fastapi-pgstac's own client, on a pool of connections that lives in a thread of its own.
+"""Searches through stac-fastapi-pgstac's own client, on connections that wait in the thread that asks.
 
-The routes are synchronous and run in a pool of threads; the client is asynchronous and its connections belong to one
-event loop. That loop runs here, whatever server, worker or test asks.
+The routes are synchronous and run in a pool of threads. The client is written for asyncio, but all that it waits for is
+its connection, which its hook ``get_connection`` lets us give: one of psycopg's, which waits in the same thread. So a
+search is driven to its end at once, and no event loop is in between: to hand it to one and back took 0.6 of 6 ms.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from threading import Lock, Thread
+from threading import Lock
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar, cast
 
-import asyncpg
 import orjson
+import psycopg
+from psycopg import errors
+from psycopg.types.json import set_json_loads
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 from stac_fastapi.pgstac.config import Settings
 from stac_fastapi.pgstac.core import CoreCrudClient
-from stac_fastapi.pgstac.db import con_init, get_connection
 from starlette.requests import Request
 
 from catalog.pgstac.database import public_url
@@ -29,10 +31,10 @@ __all__ = ["Features", "PgstacClient", "PoolSettings", "StaleIndex"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-# How much longer than a statement may take somebody waits for its answer.
-_GRACE = 10
 # What pin.placed in schema.sql raises.
 _STALE = "PIN01"
+# The server is not there, goes away, or has no room.
+_GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, TooManyRequests, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +54,6 @@ class PoolSettings:
     size: int = 8
     seconds: float = 20
     wait: float = 10
-
-
-# The server is not there, goes away, or has no room.
-_GONE = (
-    TimeoutError,
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InsufficientResourcesError,
-)
 
 
 class StaleIndex(StorageUnavailable):
@@ -103,20 +92,6 @@ class Features:
     earlier: bool
 
 
-class _LazyPool:
-    """The pool as the client wants it, opened when somebody first needs a connection."""
-
-    def __init__(self, opened: Callable[[], Coroutine[Any, Any, asyncpg.Pool]], seconds: float) -> None:
-        self._opened = opened
-        self._seconds = seconds
-
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Any]:
-        pool = await self._opened()
-        async with pool.acquire(timeout=self._seconds) as connection:
-            yield connection
-
-
 def _settings() -> Settings:
     """The client's settings: items come as they are stored, and it tells nobody a title."""
     told = {f"stac_fastapi_{name}": "stacpin" for name in ("title", "description", "landing_id", "version")}
@@ -124,13 +99,24 @@ def _settings() -> Settings:
     return Settings(_env_file=None, use_api_hydrate=True, exclude_hydrate_markers=False, **told)  # pyright: ignore[reportCallIssue]
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
-    loop.close()
+class _Connection:
+    """A connection as the client wants one: ``fetchval`` with numbered parameters."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        row = _ask(self._connection, query, args).fetchone()
+        return None if row is None else row[0]
+
+
+def _ask(connection: psycopg.Connection, query: str, args: Sequence[object]) -> psycopg.RawCursor[Any]:
+    cursor: psycopg.RawCursor[Any] = psycopg.RawCursor(connection)  # takes $1, $2 as they are
+    return cursor.execute(cast("LiteralString", query), args)
 
 
 class PgstacClient:
-    """What asks the index's database. Its thread and its connections start with the first question.
+    """What asks the index's database. Its connections are made with the first question.
 
     Parameters
     ----------
@@ -148,19 +134,11 @@ class PgstacClient:
     def __init__(self, url: str, pool: PoolSettings) -> None:
         self.where = public_url(url)
         self._url = url
-        self._pool_settings = pool
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._limits = pool
         self._lock = Lock()
+        self._pool: ConnectionPool[psycopg.Connection] | None = None
         self._client = CoreCrudClient()
-        self._pool: asyncpg.Pool | None = None
-        self._opening: asyncio.Lock | None = None
-        self._readpool = _LazyPool(self._opened, pool.wait)
-        state = SimpleNamespace(
-            settings=_settings(),
-            get_connection=get_connection,
-            router_prefix="",
-            readpool=self._readpool,
-        )
+        state = SimpleNamespace(settings=_settings(), get_connection=self._lent, router_prefix="")
         # What the client reads of a request: the state of its application, and an address that no answer keeps.
         self._request = Request(
             {
@@ -170,104 +148,128 @@ class PgstacClient:
         )  # fmt: skip
 
     def close(self) -> None:
-        """End the connections and the thread; the next question begins new ones."""
+        """End the connections; the next question begins new ones."""
         with self._lock:
-            loop, self._loop = self._loop, None
-            pool, self._pool, self._opening = self._pool, None, None
-        if loop is None:
-            return
+            pool, self._pool = self._pool, None
         if pool is not None:
-            asyncio.run_coroutine_threadsafe(pool.close(), loop).result(_GRACE)
-        loop.call_soon_threadsafe(loop.stop)
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                Thread(target=_run, args=(self._loop,), name="pgstac", daemon=True).start()
-            return self._loop
+            pool.close()
 
     # -- questions, from any thread
 
     def search(self, body: dict[str, Any]) -> Features:
         """A page of a search whose body :mod:`catalog.pgstac.searching` made."""
-        return self._wait(self._search(body))
 
-    def rows(self, query: str, *args: object) -> list[Sequence[Any]]:
-        """The rows of a query of ours."""
-        return self._wait(self._rows(query, args))
+        def search() -> Any:
+            asked: Any = _Search(body, dict(body["conf"]))
+            return _driven(self._client._search_base(asked, request=self._request))  # noqa: SLF001 - the one funnel of all its searches
 
-    async def _search(self, body: dict[str, Any]) -> Features:
-        asked: Any = _Search(body, dict(body["conf"]))
-        found: dict[str, Any] = await self._client._search_base(asked, request=self._request)  # noqa: SLF001 - the one funnel of all its searches  # pyright: ignore[reportAssignmentType]
+        found = self._told(search)
         rels = {link["rel"] for link in found["links"]}
         return Features(found["features"], "next" in rels, "previous" in rels or "prev" in rels)
 
-    async def _rows(self, query: str, args: tuple[object, ...]) -> list[Sequence[Any]]:
-        async with self._readpool.acquire() as connection:
-            return await connection.fetch(query, *args)
+    def rows(self, query: str, *args: object) -> list[Sequence[Any]]:
+        """The rows of a query of ours."""
 
-    def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
-        try:
-            return future.result(self._pool_settings.seconds + self._pool_settings.wait + _GRACE)
-        except StacpinError:
-            raise
-        except Exception as error:
-            future.cancel()
-            raise self._told(error) from error
+        def rows() -> list[Sequence[Any]]:
+            with self._connection() as connection:
+                return _ask(connection, query, args).fetchall()
 
-    def _told(self, error: Exception) -> StacpinError:
-        """A database's error in our words; what is no such thing stays as it is."""
-        if isinstance(error, _GONE):
-            _log.warning("%s does not answer: %s", self.where, error)
-            return StorageUnavailable("The index does not answer.", hint="Try again in a few seconds.")
-        told: StacpinError | None = None
-        match error:
-            case asyncpg.PostgresError() if getattr(error, "sqlstate", None) == _STALE:
-                told = StaleIndex("The index was built anew meanwhile.", hint="Ask again.")
-            case asyncpg.QueryCanceledError():
-                told = InvalidInput(
-                    f"the search takes longer than {self._pool_settings.seconds:g} seconds.",
+        return self._told(rows)
+
+    @asynccontextmanager
+    async def _lent(self, _: Request, __: str = "r") -> AsyncIterator[_Connection]:
+        with self._connection() as connection:
+            yield _Connection(connection)
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection]:
+        with self._opened().connection() as connection:
+            yield connection
+
+    def _told(self, work: Callable[[], _T]) -> _T:
+        """What some work gives; once more where its connection was broken, and the errors in our words."""
+        for tries_left in range(self._limits.size, -1, -1):
+            try:
+                return work()
+            except errors.QueryCanceled as error:
+                raise InvalidInput(
+                    f"the search takes longer than {self._limits.seconds:g} seconds.",
                     hint="Narrow it by bbox, datetime or ids, or simplify its filter.",
                     kind="too-slow",
-                )
-            case asyncpg.DataError() | asyncpg.RaiseError():
-                _log.warning("%s refuses a search: %s", self.where, error)
-                told = InvalidInput("The index cannot answer this search.", hint="Simplify it.", kind="invalid-search")
-            case asyncpg.InvalidPasswordError() | asyncpg.InsufficientPrivilegeError():
-                told = Forbidden("The index refuses the server's user.", hint="Give it the role pgstac_read.")
-            case asyncpg.UndefinedTableError() | asyncpg.UndefinedFunctionError() | asyncpg.InvalidSchemaNameError():
-                told = StorageUnavailable("There is no index yet.", hint="Make it: stacpin index", kind="no-index")
-        if told is None:
-            raise error
-        return told
+                ) from error
+            except psycopg.Error as error:
+                told = self._in_words(error)
+                if told is None:
+                    raise
+                # A server that was started again has cut off every connection that waits: the next may be a new one.
+                if not (_cut_off(error) and tries_left):
+                    raise told from error
+            except _GONE as error:
+                raise self._unavailable(error) from error
+        raise AssertionError  # the last try has given or raised something
 
-    async def _opened(self) -> asyncpg.Pool:
-        """The pool, opened when it is first needed, and again where that failed."""
-        if self._opening is None:
-            self._opening = asyncio.Lock()
-        async with self._opening:
+    def _in_words(self, error: psycopg.Error) -> StacpinError | None:
+        if error.sqlstate == _STALE:
+            return StaleIndex("The index is not what it was.", hint="Ask again.")
+        if isinstance(error, errors.InsufficientPrivilege | errors.InvalidAuthorizationSpecification):
+            return Forbidden("The index refuses the server's user.", hint="Give it the role pgstac_read.")
+        if isinstance(error, errors.UndefinedTable | errors.UndefinedFunction | errors.InvalidSchemaName):
+            return StorageUnavailable("There is no index yet.", hint="Make it: stacpin index", kind="no-index")
+        if isinstance(error, psycopg.DataError | errors.RaiseException):
+            _log.warning("%s refuses a search: %s", self.where, error)
+            return InvalidInput("The index cannot answer this search.", hint="Simplify it.", kind="invalid-search")
+        return self._unavailable(error) if isinstance(error, _GONE) else None
+
+    def _unavailable(self, error: Exception) -> StorageUnavailable:
+        _log.warning("%s does not answer: %s", self.where, error)
+        return StorageUnavailable("The index does not answer.", hint="Try again in a few seconds.")
+
+    def _opened(self) -> ConnectionPool[psycopg.Connection]:
+        with self._lock:
             if self._pool is None:
-                self._pool = await asyncpg.create_pool(
+                settings = {
+                    "search_path": "pgstac,public",
+                    "timezone": "UTC",
+                    "statement_timeout": str(int(self._limits.seconds * 1000)),
+                    "idle_in_transaction_session_timeout": "60000",
+                    "default_transaction_read_only": "on",
+                    # Every search would write to pgstac's table of searches.
+                    "pgstac.readonly": "true",
+                    # 20 ms to start workers for 2 ms of work.
+                    "max_parallel_workers_per_gather": "0",
+                    "jit": "off",
+                }
+                self._pool = ConnectionPool(
                     self._url,
                     min_size=1,
-                    max_size=self._pool_settings.size,
-                    max_inactive_connection_lifetime=300,
-                    init=con_init,
-                    timeout=self._pool_settings.wait,
-                    server_settings={
-                        "search_path": "pgstac,public",
+                    max_size=self._limits.size,
+                    timeout=self._limits.wait,
+                    max_idle=300,
+                    reconnect_timeout=self._limits.wait,
+                    kwargs={
+                        "autocommit": True,
                         "application_name": "stacpin",
-                        "timezone": "UTC",
-                        "statement_timeout": str(int(self._pool_settings.seconds * 1000)),
-                        "idle_in_transaction_session_timeout": "60000",
-                        "default_transaction_read_only": "on",
-                        # Every search would write to pgstac's table of searches.
-                        "pgstac.readonly": "true",
-                        # 20 ms to start workers for 2 ms of work.
-                        "max_parallel_workers_per_gather": "0",
-                        "jit": "off",
+                        "connect_timeout": max(2, int(self._limits.wait)),
+                        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
                     },
+                    configure=lambda connection: set_json_loads(orjson.loads, connection),
+                    open=True,
                 )
             return self._pool
+
+
+def _cut_off(error: psycopg.Error) -> bool:
+    """Whether the connection is gone, or its server is going: what was asked only reads, so it may be asked again."""
+    return isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None or isinstance(error, errors.AdminShutdown | errors.CrashShutdown)
+    )
+
+
+def _driven(work: Coroutine[Any, Any, _T]) -> _T:
+    """What a coroutine gives that waits for nobody."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value
+    work.close()
+    raise RuntimeError("stac-fastapi-pgstac's client waited for something else than its connection")

@@ -144,12 +144,12 @@ def test_clients_while_versions_come_and_the_database_restarts(postgres, tmp_pat
     assert seen.wrong == []
     assert set(seen.statuses) <= {200, 503}
     assert seen.statuses[200] > 10 * CLIENTS
-    assert seen.refused, "the restart was not noticed"
-    # Only while it was down, and until each connection had been made anew.
+    assert down[1], "it was not restarted"
+    # Whoever asks meanwhile mostly waits for a new connection; what is refused is so only then.
     assert all(down[0] - 1 <= moment <= down[1] + 5 for moment in seen.refused)
     tail = quantiles(seen.seconds, n=20)[-1]
     text = (
-        f"{seen.statuses[200]} answers in {SECONDS:g} s, {seen.statuses[503]} refused during the restart of "
+        f"{seen.statuses[200]} answers in {SECONDS:g} s, {seen.statuses[503]} refused during a restart of "
         f"{down[1] - down[0]:.1f} s, {value} versions, p95 {tail * 1000:.0f} ms"
     )
     record_property("load", text)
