@@ -9,7 +9,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -20,7 +19,7 @@ from api.backend import no_dataset
 from api.pgstac_client import PgstacClient, PoolSettings, StaleIndex
 from api.service.health import Check, Probe
 from api.service.observing import Lag
-from catalog.paging import Token, identity
+from catalog.paging import Token, identity, in_order
 from catalog.pgstac.records import IndexedStore
 from catalog.pgstac.rows import OPEN, restored
 from catalog.pgstac.schema import check_schema
@@ -142,10 +141,7 @@ class PgstacBackend:
 
     def search(self, versions: Sequence[Version], query: Query, *, limit: int, token: str | None) -> SearchPage:
         """One page of the items that match."""
-        ordered = sorted(versions, key=lambda version: version.collection_id)
-        for one, two in pairwise(ordered):
-            if one.dataset == two.dataset:
-                raise InvalidInput(f"{one.pin} and {two.pin} are versions of one dataset.", hint="Search one of them.")
+        ordered = in_order(versions)
         owner = identity(ordered, query)
         place = None if token is None else Token.decode(token, owner)
         if not ordered:
@@ -164,8 +160,8 @@ class PgstacBackend:
         whole = place is None and not found.more
         return SearchPage(
             items=items,
-            next=_written("next", items[-1], owner) if items and found.more else None,
-            prev=_written("prev", items[0], owner) if items and found.earlier else None,
+            next=Token.at("next", items[-1]).encode(owner) if items and found.more else None,
+            prev=Token.at("prev", items[0]).encode(owner) if items and found.earlier else None,
             matched=len(items) if whole else self._count(pinned, query, owner, body),
         )
 
@@ -304,7 +300,3 @@ class _IndexProbe:
         except StacpinError as error:
             return Check(self.name, ok=False, detail=f"does not answer ({error.kind})")
         return Check(self.name, ok=True, detail=f"answers, {count} dataset{'' if count == 1 else 's'}")
-
-
-def _written(direction: Any, item: dict[str, Any], owner: str) -> str:
-    return Token(direction, item["collection"], item["id"]).encode(owner)

@@ -7,7 +7,8 @@ import binascii
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -19,7 +20,7 @@ from versioning.overlays import places_of
 from versioning.snapshots import Chunk
 from versioning.version import Version
 
-__all__ = ["Order", "Token", "identity", "make_order"]
+__all__ = ["Order", "Token", "identity", "in_order", "make_order"]
 
 _DEFAULT: tuple[SortField, ...] = (("datetime", "desc"),)
 _LONGEST = 1_000
@@ -33,6 +34,11 @@ class Token:
     direction: Literal["next", "prev"]
     collection: str
     item: str
+
+    @classmethod
+    def at(cls, direction: Literal["next", "prev"], item: dict[str, Any]) -> Token:
+        """The token of the pages after an item of an answer, or before it."""
+        return cls(direction, item["collection"], item["id"])
 
     def encode(self, search: str) -> str:
         """The token as opaque text that belongs to one search."""
@@ -61,6 +67,24 @@ class Token:
                 raise InvalidInput("The paging token belongs to another search.", hint=_HINT, kind="invalid-token")
             case _:
                 raise InvalidInput(f"{str(text)[:60]!r} is not a paging token.", hint=_HINT, kind="invalid-token")
+
+
+def in_order(versions: Sequence[Version]) -> list[Version]:
+    """The versions that one search is asked of, in the order of their collection ids.
+
+    Raises
+    ------
+    InvalidInput
+        If two of them are of one dataset.
+    """
+    ordered = sorted(versions, key=lambda version: version.collection_id)
+    for one, two in pairwise(ordered):
+        if one.dataset == two.dataset:
+            raise InvalidInput(
+                f"{one.pin} and {two.pin} are versions of one dataset.",
+                hint="Search one of them at a time, or use diff.",
+            )
+    return ordered
 
 
 def identity(versions: Sequence[Version], query: Query) -> str:

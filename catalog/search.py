@@ -12,13 +12,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from threading import Lock
 from typing import Any
 
 from cachetools import LRUCache
 
-from catalog.paging import Order, Token, identity, make_order
+from catalog.paging import Order, Token, identity, in_order, make_order
 from catalog.query import Query
 from catalog.quoting import brief
 from catalog.scan import Found, Plan
@@ -114,13 +113,7 @@ def search(
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_ON_A_PAGE:
         raise InvalidInput(f"limit {brief(limit)} cannot be used.", hint=f"Give 1 to {MOST_ON_A_PAGE:,}.")
-    ordered = sorted(versions, key=lambda version: version.collection_id)
-    for one, two in pairwise(ordered):
-        if one.dataset == two.dataset:
-            raise InvalidInput(
-                f"{one.pin} and {two.pin} are versions of one dataset.",
-                hint="Search one of them at a time, or use diff.",
-            )
+    ordered = in_order(versions)
     owner = identity(ordered, query)
     place = None if token is None else Token.decode(token, owner)
     order = _order(ordered, query, owner, seconds)
@@ -135,8 +128,8 @@ def search(
     items = _fetch(ordered, order, start, stop)
     return SearchPage(
         items=items,
-        next=_token("next", items[-1], owner) if items and stop < len(order) else None,
-        prev=_token("prev", items[0], owner) if items and start > 0 else None,
+        next=Token.at("next", items[-1]).encode(owner) if items and stop < len(order) else None,
+        prev=Token.at("prev", items[0]).encode(owner) if items and start > 0 else None,
         matched=len(order),
     )
 
@@ -237,7 +230,3 @@ def _fetch(versions: Sequence[Version], order: Order, start: int, stop: int) -> 
         with ThreadPoolExecutor(_READERS) as readers:
             found = dict(zip(wanted, readers.map(read, wanted), strict=True))
     return [found[part][row] for part, row in places]
-
-
-def _token(direction: Any, item: dict[str, Any], owner: str) -> str:
-    return Token(direction, item["collection"], item["id"]).encode(owner)
