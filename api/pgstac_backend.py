@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
@@ -272,6 +273,9 @@ class PgstacBackend:
             places.pop(dataset_id, None)
         # Read after the records: a version that has a record has its place then.
         rows = self._client.rows(_PLACES, self._seq)
+        # Other threads may be reading the places that are known: what changes is a copy.
+        for dataset_id in {dataset_id for dataset_id, _, _ in rows} & set(places):
+            places[dataset_id] = deepcopy(places[dataset_id])
         for dataset_id, number, seq in rows:
             places.setdefault(dataset_id, _Places()).put(number, seq)
         self._store.update(((path, data) for path, data, _ in records), anew=anew)

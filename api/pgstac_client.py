@@ -8,8 +8,8 @@ search is driven to its end at once, and no event loop is in between: to hand it
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from threading import Lock
 from types import SimpleNamespace
@@ -171,20 +171,15 @@ class PgstacClient:
         """The rows of a query of ours."""
 
         def rows() -> list[Sequence[Any]]:
-            with self._connection() as connection:
+            with self._opened().connection() as connection:
                 return _ask(connection, query, args).fetchall()
 
         return self._told(rows)
 
     @asynccontextmanager
     async def _lent(self, _: Request, __: str = "r") -> AsyncIterator[_Connection]:
-        with self._connection() as connection:
-            yield _Connection(connection)
-
-    @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection]:
         with self._opened().connection() as connection:
-            yield connection
+            yield _Connection(connection)
 
     def _told(self, work: Callable[[], _T]) -> _T:
         """What some work gives; once more where its connection was broken, and the errors in our words."""
