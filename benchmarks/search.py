@@ -18,13 +18,15 @@ from versioning.store import open_store
 from versioning.version import Version
 
 DIGEST = "1220" + "ab" * 32
+# Of each tile.
+DATES = 8
 
 
 def items(count: int) -> Iterator[dict]:
     """Tiles of a grid, eight dates each, of about 3 kB: what a Sentinel-2 catalog looks like."""
-    side = int((count / 8) ** 0.5) + 1
+    side = int((count / DATES) ** 0.5) + 1
     for number in range(count):
-        tile, date = divmod(number, 8)
+        tile, date = divmod(number, DATES)
         row, column = divmod(tile, side)
         west, south = -120 + 60 * column / side, 10 + 50 * row / side
         east, north = west + 60 / side, south + 50 / side

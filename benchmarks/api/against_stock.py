@@ -22,7 +22,7 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from search import items
+from search import DATES, items
 
 from benchmarks.api.sides import Side, indexed, load_stock, ours, run_postgres, stock
 from benchmarks.api.versions import Table, versions_tables
@@ -37,12 +37,16 @@ BIG = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of request: the path for a collection id, drawn anew each time, and how slow ours may be."""
+    """One kind of request: the path for a collection id, drawn anew each time, and how slow ours may be.
+
+    With ``latest`` ours is asked for the dataset and finds its latest version; else for the version.
+    """
 
     name: str
     path: Callable[[random.Random, Callable[[int], str]], str]
     most: float
     target: str
+    latest: bool = False
 
 
 def cases(ids: Sequence[Sequence[str]]) -> list[Case]:
@@ -70,16 +74,24 @@ def cases(ids: Sequence[Sequence[str]]) -> list[Case]:
     return [
         Case("box and time, limit 10", search(lambda draw: f"{_box(draw)}&limit=10"), 1.2, "≤ 1.2"),
         Case("box and time, limit 100", search(lambda draw: f"{_box(draw, 20)}&limit=100"), 1.1, "≤ 1.1"),
+        Case("box and time, nothing found", search(lambda draw: f"{_nowhere(draw)}&limit=10"), 1.2, "≤ 1.2"),
         Case("everything, limit 1,000", search(lambda _: "limit=1000"), 1.1, "≤ 1.1"),
         Case("CQL2 on two properties", search(two), 1.1, "≤ 1.1"),
         Case("five ids", few, 1.2, "≤ 1.2"),
         Case("one item", one, 1.2, "≤ 1.2"),
-        Case("five datasets at latest", search(lambda draw: f"{_box(draw)}&limit=10", 5), 1.1, "≤ 1.1"),
+        Case("five datasets at latest", search(lambda draw: f"{_box(draw)}&limit=10", 5), 1.1, "≤ 1.1", latest=True),
     ]
 
 
 def _box(draw: random.Random, size: float = 6) -> str:
-    west, south = draw.uniform(-120, -60 - size), draw.uniform(10, 60 - size)
+    return _searched(draw, draw.uniform(-120, -60 - size), draw.uniform(10, 60 - size), size)
+
+
+def _nowhere(draw: random.Random) -> str:
+    return _searched(draw, draw.uniform(0, 100), draw.uniform(-80, -10), 6)
+
+
+def _searched(draw: random.Random, west: float, south: float, size: float) -> str:
     month = draw.randint(1, 6)
     return (
         f"bbox={west:.3f},{south:.3f},{west + size:.3f},{south + size:.3f}"
@@ -124,15 +136,17 @@ def main() -> None:
 
 
 def build(folder: Path, count: int) -> tuple[Catalog, list[list[str]]]:
-    """A catalog of datasets, the last with 10,000 items of its own, and the ids of each."""
+    """A catalog of datasets, the last with 10,000 items of its own, and the ids of each.
+
+    Tile by tile in turn: each dataset covers the whole area, so that a search finds items wherever it looks.
+    """
     catalog = Catalog.create(str(folder))
-    each = count // DATASETS
-    made = items(count)
-    found: list[list[str]] = []
-    for number in range(DATASETS):
-        some = [next(made) for _ in range(each)]
-        found.append([item["id"] for item in some])
+    datasets: list[list[dict]] = [[] for _ in range(DATASETS)]
+    for number, item in enumerate(items(count)):
+        datasets[number // DATES % DATASETS].append(item)
+    for number, some in enumerate(datasets):
         commit(catalog.dataset(f"d{number:02d}"), items=some, message="bench", author="bench")
+    found = [[item["id"] for item in some] for some in datasets]
     commit(catalog.dataset("big"), items=items(BIG), message="bench", author="bench")
     return catalog, found
 
@@ -168,9 +182,12 @@ def compare(asked: list[Case], theirs: Side, mine: Side, rounds: int) -> Table:
     """Each request at both sides, one after the other, the first of the two in turn; the same items or it stops."""
     rows = []
     sides = {"stock": theirs.connect(), "stacpin": mine.connect()}
-    names = {"stock": lambda number: f"d{number:02d}--v1", "stacpin": lambda number: f"d{number:02d}--v1"}
     for case in asked:
+        names = {"stock": lambda number: f"d{number:02d}--v1", "stacpin": lambda number: f"d{number:02d}--v1"}
+        if case.latest:
+            names["stacpin"] = lambda number: f"d{number:02d}"
         taken: dict[str, list[float]] = {"stock": [], "stacpin": []}
+        counts: list[int] = []
         draw = random.Random(case.name)
         for count in range(rounds + 10):
             state = draw.getstate()
@@ -183,11 +200,13 @@ def compare(asked: list[Case], theirs: Side, mine: Side, rounds: int) -> Table:
                     taken[side].append(seconds)
             if count % 50 == 0:
                 assert _ids(answers["stock"]) == _ids(answers["stacpin"]), case.name
+            counts.append(len(_ids(answers["stock"])))
         a, b = median(taken["stock"]) * 1000, median(taken["stacpin"]) * 1000
         tails = [quantiles(taken[side], n=20)[-1] * 1000 for side in ("stock", "stacpin")]
         rows.append(
             [
                 case.name,
+                f"{median(counts):.0f}",
                 f"{a:.1f} ({tails[0]:.1f})",
                 f"{b:.1f} ({tails[1]:.1f})",
                 f"{b / a:.2f}",
@@ -196,7 +215,8 @@ def compare(asked: list[Case], theirs: Side, mine: Side, rounds: int) -> Table:
             ]
         )
         print(rows[-1], flush=True)
-    return Table(["p50 (p95) in ms", "stock, unpinned", "stacpin, pinned", "ours / stock", "target", ""], rows)
+    heads = ["p50 (p95) in ms", "items found", "stock, unpinned", "stacpin, pinned", "ours / stock", "target", ""]
+    return Table(heads, rows)
 
 
 def _ids(data: bytes) -> list[str]:
