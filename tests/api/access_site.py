@@ -12,6 +12,7 @@ from api.access.bearer import hash_of
 from api.access.settings import AccessSettings
 from api.app import create_app
 from api.backend import EmbeddedBackend
+from api.pgstac_backend import PgstacBackend
 from api.settings import ApiSettings
 from versioning.catalog import Catalog
 from versioning.store import open_store
@@ -62,11 +63,11 @@ def without_roads(site: Any, folder: Path) -> str:
 
 
 class Watched:
-    """A store that notes what is asked of it."""
+    """A store, or a client of an index, that notes what is asked of it."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, calls: list[tuple[str, ...]] | None = None) -> None:
         self.inner = inner
-        self.calls: list[tuple[str, ...]] = []
+        self.calls: list[tuple[str, ...]] = [] if calls is None else calls
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.inner, name)
@@ -81,16 +82,27 @@ class Watched:
 
 
 class Asked:
-    """The API of a catalog, with what its store was asked for each request."""
+    """The API of a catalog, with what its store, and its index if there is one, were asked each time."""
 
-    def __init__(self, where: str, settings: AccessSettings | None, **options: Any) -> None:
+    def __init__(
+        self, where: str, settings: AccessSettings | None, *, index: str | None = None, **options: Any
+    ) -> None:
         presigns = settings is not None and settings.hrefs.presign
         # What is watched cannot presign: that takes the store itself.
         self.store = open_store(where) if presigns else Watched(open_store(where))
-        backend = EmbeddedBackend(Catalog.open(self.store))
+        self.backend = EmbeddedBackend(Catalog.open(self.store))
+        if index is not None:
+            self.backend = PgstacBackend(Catalog.open(self.store), index)
+            assert isinstance(self.store, Watched)
+            self.backend._client = Watched(self.backend._client, self.store.calls)
         made = ApiSettings(catalog=where, access=settings, **options)
-        app = create_app(made, backend=backend)
+        app = create_app(made, backend=self.backend)
         self.client = TestClient(app, base_url="http://api.test", raise_server_exceptions=False, follow_redirects=False)
+
+    def close(self) -> None:
+        """End the connections to an index."""
+        if isinstance(self.backend, PgstacBackend):
+            self.backend.close()
 
     def __call__(self, method: str, path: str, **options: Any) -> tuple[Any, list[tuple[str, ...]]]:
         assert isinstance(self.store, Watched)

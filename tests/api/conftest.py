@@ -133,20 +133,25 @@ def client(request: pytest.FixtureRequest, site: Site) -> Iterator[TestClient]:
     if request.param == "embedded":
         backend = EmbeddedBackend(catalog)
     else:
-        backend = PgstacBackend(catalog, indexed(request.getfixturevalue("postgres"), catalog))
+        backend = PgstacBackend(catalog, request.getfixturevalue("index_of")(catalog))
     app = create_app(ApiSettings(catalog=str(site.folder)), backend=backend)
     yield TestClient(app, base_url="http://api.test", raise_server_exceptions=False)
     if isinstance(backend, PgstacBackend):
         backend.close()
 
 
-def indexed(cluster: Cluster, catalog: Catalog) -> str:
-    """The URL of a new database with the index of a catalog."""
-    database = Database(cluster.new_database())
-    follower = Follower(catalog, database)
-    follower.prepare()
-    assert not follower.step().failed
-    return database.url
+@pytest.fixture(scope="session")
+def index_of(postgres: Cluster) -> Callable[[Catalog], str]:  # noqa: F811
+    """Makes the index of a catalog, and gives the URL of its database."""
+
+    def make(catalog: Catalog) -> str:
+        database = Database(postgres.new_database())
+        follower = Follower(catalog, database)
+        follower.prepare()
+        assert not follower.step().failed
+        return database.url
+
+    return make
 
 
 @pytest.fixture
