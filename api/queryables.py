@@ -27,6 +27,8 @@ _ALWAYS: dict[str, Any] = {
     "datetime": {"title": "Time", "type": "string", "format": "date-time"},
 }
 
+# Lists in items, though a set of their members is what summaries have of them: of the instrument fields, SAR and label.
+_LISTS = frozenset({"instruments", "sar:polarizations", "label:properties", "label:tasks", "label:methods"})
 _MOST_VALUES = 32
 # Of a JSON Schema what says its type; a $ref would lead clients elsewhere.
 _KEYWORDS = ("type", "format", "items", "enum", "minimum", "maximum")
@@ -73,16 +75,24 @@ def _schema(here: str, versions: tuple[Version, ...]) -> dict[str, Any]:
 def _property(name: str, summary: Any) -> dict[str, Any]:
     """The type that a summary's values have: STAC's summaries are sets of values, ranges, or JSON Schemas.
 
-    A set does not tell whether items have one of its values or a list of them; what it says is the type of the values.
+    A set does not tell whether items have one of its values or a list of them: but for lists that STAC itself defines,
+    what it says is the type of the values.
     """
-    described: dict[str, Any] = {"title": name}
+    described = {"title": name}
+    if name in _LISTS and isinstance(summary, list):
+        return described | {"type": "array", "items": _type(summary)}
+    return described | _type(summary)
+
+
+def _type(summary: Any) -> dict[str, Any]:
+    described: dict[str, Any] = {}
     if isinstance(summary, dict):
         bounds = [summary.get("minimum"), summary.get("maximum")]
         if all(_is_number(bound) for bound in bounds):
             described["type"] = "number"
         elif all(_is_time(bound) for bound in bounds):
             described |= {"type": "string", "format": "date-time"}
-        elif isinstance(summary.get("type"), str):
+        elif isinstance(summary.get("type"), str | list):
             described |= {key: summary[key] for key in _KEYWORDS if key in summary}
     elif isinstance(summary, list) and summary:
         if all(_is_time(value) for value in summary):

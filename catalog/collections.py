@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from catalog.extensions import STAC_VERSION, collection_extensions
-from catalog.summaries import dataset_summaries
+from catalog.summaries import dataset_summaries, telling_summaries
 from versioning.ids import collection_id
 from versioning.version import Version
 
@@ -115,7 +115,7 @@ def collection_dict(version: Version, links: Links, *, successors: Iterable[int]
     }
     if record.checks:
         collection["pin:checks"] = record.checks
-    summaries = {**(declared.get("summaries") or {}), **record.summaries}
+    summaries = {**(declared.get("summaries") or {}), **telling_summaries(record.summaries)}
     if summaries:
         collection["summaries"] = summaries
     collection["links"] = [*_collection_links(version, links, successors), *_other_links(declared_links)]

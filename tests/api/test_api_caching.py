@@ -222,6 +222,8 @@ def test_queryables_come_from_summaries(client_of, own_site):
         "many": [f"v{n}" for n in range(33)],
         "shape": {"type": "array", "items": {"type": "integer"}, "$ref": "https://example.com"},
         "mixed": [1, "a"],
+        "either": {"type": ["number", "string"]},
+        "instruments": ["msi"],
     }
     own_site.commit("landcover", remove=["t04"], notes=Notes(summaries=summaries))
     found = client_of(own_site).get("/collections/landcover/queryables").json()["properties"]
@@ -235,3 +237,6 @@ def test_queryables_come_from_summaries(client_of, own_site):
     assert found["many"] == {"title": "many", "type": "string"}
     assert found["shape"] == {"title": "shape", "type": "array", "items": {"type": "integer"}}
     assert found["mixed"] == {"title": "mixed"}
+    assert found["either"]["type"] == ["number", "string"]
+    assert found["instruments"]["type"] == "array"
+    assert found["instruments"]["items"] == {"type": "string", "enum": ["msi"]}

@@ -13,6 +13,7 @@ from stac_documents import ApiLinks, ExportLinks, part_of
 
 from catalog.collections import collection_dict, dataset_summaries, object_of_href, stac_item, stored_item
 from catalog.items import build_item
+from catalog.summaries import telling_summaries
 from catalog.validation import validate_collection, validate_item
 from versioning.records import Statistics, VersionRecord
 from versioning.rows import make_row
@@ -232,7 +233,10 @@ def test_summaries_of_real_items(shared_data):
     assert set(found["instruments"]) >= {"oli", "tirs"}
     assert found["eo:cloud_cover"].keys() == {"minimum", "maximum"}
     assert "datetime" not in found
+    assert found["created"] == {"type": "string", "format": "date-time"}
+    assert found["proj:shape"] == {"type": "array", "items": {"type": "number"}}
     collection = collection_dict(make_version(summaries=found), ApiLinks())
+    assert found.keys() - collection["summaries"].keys() == {"created", "description"}
     assert validate_collection(collection).errors == ()
 
 
@@ -245,10 +249,12 @@ def test_summaries_do_not_depend_on_the_order():
     found = dataset_summaries(many)
     assert found == dataset_summaries(reversed(many))
     assert found == {
+        "both": {"type": ["number", "string"]},
         "few": ["a", "b"],
         "gsd": [10],
         "number": {"minimum": 0, "maximum": 98},
         "proj:code": ["EPSG:32610", "EPSG:32611", "EPSG:32612"],
+        "text": {"type": "string"},
     }
     assert dataset_summaries(many[:3])["bands"] == [
         {"name": "b0", "data_type": "uint8"},
@@ -256,7 +262,32 @@ def test_summaries_do_not_depend_on_the_order():
         {"name": "b2", "data_type": "uint8"},
     ]
     assert dataset_summaries([]) == {}
-    assert dataset_summaries([item(0, list=[], nothing=None, flag=True, nested={"a": 1})]).keys() == {
-        "bands",
-        "proj:code",
+    odd = {"list": [], "nothing": None, "flag": True, "nested": {"a": 1}, "objects": [{"a": 1}], "bands": [{}]}
+    found = dataset_summaries([item(0, **odd), item(1, flag=False, title="One")])
+    assert {name: found.get(name) for name in [*odd, "title"]} == {
+        "list": {"type": "array"},
+        "nothing": None,
+        "flag": [False, True],
+        "nested": {"type": "object"},
+        "objects": {"type": "array", "items": {"type": "object"}},
+        "bands": [{"name": "b0", "data_type": "uint8"}, {"name": "b1", "data_type": "uint8"}],
+        "title": {"type": "string"},
     }
+    assert "title" in telling_summaries({"title": ["a"]})
+    assert "title" not in telling_summaries(found)
+
+
+def test_types_in_summaries_are_those_of_all_values():
+    def of(*values: object) -> object:
+        return dataset_summaries([{"properties": {"it": value}} for value in values]).get("it")
+
+    times = [f"2024-01-01T00:00:{second:02d}Z" for second in range(40)]
+    assert of(*times) == {"type": "string", "format": "date-time"}
+    assert of(*times, "2024") == {"type": "string"}
+    assert of(*times, 1) == {"type": ["number", "string"]}
+    assert of(True, 1) == {"type": ["boolean", "number"]}
+    assert of(*times[:2]) == times[:2]
+    assert of(["a"], "b") == ["a", "b"]
+    assert of([["a"]]) == {"type": "array", "items": {"type": "array"}}
+    assert of([1, 2], [3]) == {"type": "array", "items": {"type": "number"}}
+    assert of(float("nan")) is None
