@@ -2,73 +2,43 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
-import http.server
 import json
-import re
-import threading
 import time
-import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from access_site import Asked, access, bearer, token, told, with_roads
-from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws
-from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from joserfc.jwk import RSAKey
 from joserfc.registry import HeaderParameter
+from jwts import (
+    ALLOWED,
+    AUDIENCE,
+    EC,
+    ISSUER,
+    OKP,
+    OTHER_RSA,
+    RSA,
+    SHARED,
+    claims,
+    get,
+    jwt_reader,
+    key_set,
+    part,
+    refused,
+    signed,
+)
 
 from api.access.bearer import Bearer, hash_of, new_token
 from api.access.jwt_tokens import JwtTokens
-from api.access.key_sets import KeyRing, fetch, parse_keys
+from api.access.key_sets import KeyRing
 from api.access.refusals import Unauthorized
-from api.access.scopes import Reader, check_scope, patterns_of
-from api.access.settings import AccessSettings, LogSettings, OidcSettings, RateSettings, load_access
-from versioning.errors import InvalidInput, NotFound, StorageUnavailable
-
-ISSUER, AUDIENCE = "https://sso.example/realms/geo", "stacpin"
-RSA = RSAKey.generate_key(2048, {"kid": "rsa"})
-OTHER_RSA = RSAKey.generate_key(2048, {"kid": "rsa"})
-EC = ECKey.generate_key("P-256", {"kid": "ec"})
-OKP = OKPKey.generate_key("Ed25519", {"kid": "okp"})
-SHARED = OctKey.generate_key(256, {"kid": "shared"})
-ALLOWED = {"RS256": RSA, "PS256": RSA, "ES256": EC, "EdDSA": OKP, "Ed25519": OKP}
-INVALID = 'Bearer realm="stacpin", error="invalid_token", error_description='
-
-
-def key_set(*keys, **more) -> bytes:
-    return json.dumps({"keys": [{**key.as_dict(private=False), **more} for key in keys]}).encode()
-
-
-def claims(**more) -> dict:
-    now = int(time.time())
-    more = {name: value(now) if callable(value) else value for name, value in more.items()}
-    made = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u-1", "exp": now + 300, "iat": now, "scope": "openid read:roads"}
-    return {name: value for name, value in (made | more).items() if value is not None}
-
-
-def signed(algorithm: str = "RS256", key=None, header=None, registry=None, **more) -> str:
-    key = key or ALLOWED[algorithm]
-    head = {"alg": algorithm, "kid": key.kid, **(header or {})}
-    head = {name: value for name, value in head.items() if value is not None}
-    registry = registry or jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
-    registry.max_header_length = 100_000
-    with pytest.MonkeyPatch.context() as patch:
-        # To sign with what is deprecated is right here, and silence is what is tested elsewhere.
-        patch.setattr("warnings.warn", lambda *_, **__: None)
-        # As bytes with escapes, so that a claim may be text that UTF-8 cannot say.
-        return jws.serialize_compact(
-            {"typ": "JWT", **head}, json.dumps(claims(**more)).encode(), key, registry=registry
-        )
-
-
-def part(data: dict | bytes) -> str:
-    raw = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+from api.access.scopes import Reader
+from api.access.settings import OidcSettings
+from versioning.errors import InvalidInput
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +52,6 @@ def asked(hidden, tmp_path_factory) -> Asked:
     (folder / "jwks.json").write_bytes(key_set(RSA, EC, OKP))
     oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "jwks.json"}
     return Asked(str(hidden.folder), access(folder, oidc=oidc))
-
-
-def get(asked: Asked, value: str | bytes | None, path: str = "/collections/roads"):
-    return asked("GET", path, headers={} if value is None else {"Authorization": value})[0]
 
 
 # -- static tokens
@@ -161,17 +127,6 @@ BAD: dict[str, str | bytes] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_tokens(asked, name):
     refused(get(asked, BAD[name]))
-
-
-def refused(answer) -> None:
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"].startswith(INVALID)
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.json() == {
-        "code": "invalid-token",
-        "description": "The access token is expired, revoked, malformed or not valid here.",
-        "hint": "Get a new token; without one, public datasets can be read.",
-    }
 
 
 def test_every_bad_token_is_refused_with_the_same_bytes(asked):
@@ -347,28 +302,23 @@ def test_a_changed_jwt_is_refused(place, change):
     ]
     at = places[place % len(places)]
     other = value[:at] + alphabet[(alphabet.index(value[at]) + change) % 64] + value[at + 1 :]
-    reader = _jwt()
+    reader = jwt_reader()
     assert reader.reader(value).user == "u-1"
     with pytest.raises(Unauthorized):
         reader.reader(other)
 
 
 @given(st.text(max_size=300) | st.binary(max_size=300).map(part))
-def test_no_text_is_a_jwt(text):
+def test_no_text_is_ajwt_reader(text):
     with pytest.raises(Unauthorized):
-        _jwt().reader(f"{part({'alg': 'RS256', 'kid': 'rsa'})}.{text}")
+        jwt_reader().reader(f"{part({'alg': 'RS256', 'kid': 'rsa'})}.{text}")
 
 
 _KEPT = signed()
 
 
-def _jwt(read: Callable[[], bytes] = lambda: key_set(RSA), clock=time.time, **more) -> JwtTokens:
-    settings = OidcSettings(issuer=ISSUER, audience=AUDIENCE, jwks_url="https://x", **more)
-    return JwtTokens(settings, KeyRing(read, seconds=60), clock=clock)
-
-
 def test_which_claims_name_user_and_scopes():
-    tokens = _jwt(user_claim="preferred_username", scope_claim=("realm_access", "roles"))
+    tokens = jwt_reader(user_claim="preferred_username", scope_claim=("realm_access", "roles"))
     value = signed(preferred_username="ana", realm_access={"roles": ["offline", "read:land*"]})
     assert tokens.reader(value) == Reader("ana", "oidc", ("land*",))
     assert tokens.reader(signed(preferred_username="ana", realm_access=["read:*"])).patterns == ()
@@ -376,11 +326,11 @@ def test_which_claims_name_user_and_scopes():
 
 def test_time_runs_out():
     now = time.time()
-    tokens = _jwt(clock=lambda: now)
+    tokens = jwt_reader(clock=lambda: now)
     value = signed(exp=int(now) + 10, nbf=int(now))
     tokens.reader(value)
     for moment, fine in ((now + 39, True), (now + 41, False), (now - 29, True), (now - 32, False)):
-        later = _jwt(clock=lambda moment=moment: moment)
+        later = jwt_reader(clock=lambda moment=moment: moment)
         if fine:
             later.reader(value)
         else:
@@ -390,7 +340,7 @@ def test_time_runs_out():
 
 def test_only_the_allowed_algorithms():
     with pytest.raises(Unauthorized, match="expired"):
-        _jwt(algorithms=("ES256",)).reader(signed("RS256"))
+        jwt_reader(algorithms=("ES256",)).reader(signed("RS256"))
     shared = OidcSettings(issuer=ISSUER, audience=AUDIENCE, jwks_file="x", algorithms=("HS256",))
     ring = KeyRing(lambda: json.dumps({"keys": [SHARED.as_dict(private=True)]}).encode(), seconds=60)
     assert JwtTokens(shared, ring).reader(signed("HS256", key=SHARED)).user == "u-1"
@@ -418,267 +368,6 @@ def test_settings_that_are_refused(more):
     given_ = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": "https://sso.example/keys"} | more
     with pytest.raises(ValueError):
         OidcSettings(**given_)
-
-
-# -- keys
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_new_keys_are_found_and_asked_for_no_oftener_than_need_be():
-    clock, sets, asked = Clock(), [key_set(RSA)], []
-
-    def read() -> bytes:
-        asked.append(clock.now)
-        return sets[-1]
-
-    ring = KeyRing(read, seconds=3600, clock=clock)
-    assert ring.find("rsa", "RS256") is not None
-    assert ring.find("rsa", "RS256") is not None
-    assert len(asked) == 1
-    sets.append(key_set(RSA, EC))
-    assert ring.find("ec", "ES256") is None  # too soon
-    clock.now += 30
-    assert ring.find("ec", "ES256") is not None
-    for _ in range(100):
-        assert ring.find("made up", "RS256") is None
-    assert len(asked) == 2
-    sets.append(key_set(EC))
-    clock.now += 3600
-    assert ring.find("rsa", "RS256") is None  # gone with its issuer's word
-    assert ring.find("ec", "ES256") is not None
-
-
-def test_an_issuer_that_is_away_does_not_lock_out_at_once():
-    clock, away = Clock(), [False]
-
-    def read() -> bytes:
-        if away[0]:
-            raise OSError("away")
-        return key_set(RSA)
-
-    ring = KeyRing(read, seconds=3600, clock=clock)
-    assert ring.find("rsa", "RS256") is not None
-    away[0] = True
-    clock.now += 2 * 3600
-    assert ring.find("rsa", "RS256") is not None
-    clock.now += 24 * 3600
-    with pytest.raises(StorageUnavailable):
-        ring.find("rsa", "RS256")
-    with pytest.raises(StorageUnavailable):
-        KeyRing(read, seconds=1, clock=clock).find("rsa", "RS256")
-
-
-def test_without_a_key_id_only_one_key_can_be_meant():
-    one, two = KeyRing(lambda: key_set(RSA, EC), seconds=60), KeyRing(lambda: key_set(RSA, OTHER_RSA), seconds=60)
-    assert one.find(None, "RS256") is not None
-    assert two.find(None, "RS256") is None
-
-
-def test_keys_that_are_not_for_this():
-    numbers = rsa.generate_private_key(65537, 1024).public_key().public_numbers()
-    small = {"kty": "RSA", "kid": "small", "e": "AQAB", "n": part(numbers.n.to_bytes(128))}
-    encrypting = {**EC.as_dict(private=False), "use": "enc"}
-    odd = [
-        {"kty": "XXX"},
-        {"kty": "RSA"},
-        {},
-        7,
-        None,
-        {"kty": ["RSA"]},
-        {"kty": "EC", "crv": "P-256", "x": "a", "y": "b"},
-    ]
-    data = json.dumps({"keys": [small, encrypting, *odd, RSA.as_dict(private=False)]})
-    assert [key.kid for key in parse_keys(data.encode())] == ["rsa"]
-    only_ps = KeyRing(lambda: key_set(RSA, alg="PS256"), seconds=60)
-    assert only_ps.find("rsa", "RS256") is None
-    assert only_ps.find("rsa", "PS256") is not None
-    for nothing in (b"", b"[]", b"{}", b'{"keys": {}}', b"\xff", b"[" * 100_000):
-        with pytest.raises(ValueError):
-            parse_keys(nothing)
-
-
-class Issuer(http.server.BaseHTTPRequestHandler):
-    """Answers with a key set, by the path: as it should, elsewhere, too much."""
-
-    def do_GET(self):
-        status = {"/moved": 302, "/none": 404}.get(self.path, 200)
-        self.send_response(status)
-        self.send_header("Location", "/keys")
-        self.end_headers()
-        if status == 200:
-            self.wfile.write(key_set(RSA) if self.path == "/keys" else b" " * 2_000_000)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def issuer():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Issuer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_keys_from_an_address(hidden, issuer):
-    oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": f"{issuer}/keys"}
-    asked = Asked(str(hidden.folder), access(hidden.folder, oidc=oidc))
-    assert get(asked, f"Bearer {signed()}").status_code == 200
-    refused(get(asked, f"Bearer {signed(key=OTHER_RSA)}"))
-    for path in ("/moved", "/none", "/much"):
-        with pytest.raises(OSError):
-            fetch(issuer + path)
-
-
-def test_names_that_are_no_text_are_logged_all_the_same(hidden, tmp_path):
-    (tmp_path / "jwks.json").write_bytes(key_set(RSA))
-    oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "jwks.json"}
-    asked = Asked(str(hidden.folder), access(tmp_path, oidc=oidc, log={"path": "reads.jsonl"}))
-    for name in ("\ud800", "a\nb", "=cmd()", "\u202eana"):
-        assert get(asked, f"Bearer {signed(sub=name)}").status_code == 200
-    users = [json.loads(line)["user"] for line in (tmp_path / "reads.jsonl").read_text().splitlines()]
-    assert users == ["\\ud800", "a\nb", "=cmd()", "\u202eana"]
-
-
-def test_an_issuer_that_cannot_be_reached_is_503(hidden):
-    oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "not-there.json"}
-    asked = Asked(str(hidden.folder), access(hidden.folder, oidc=oidc))
-    assert get(asked, f"Bearer {signed()}").status_code == 503
-    assert get(asked, f"Bearer {token('ann')}").status_code == 200
-    assert get(asked, None, "/collections/dem").status_code == 200
-
-
-# -- scopes
-
-
-@pytest.mark.parametrize("scope", ["read:landcover", "read:land*", "read:*", "read:a-b_c*"])
-def test_scopes(scope):
-    assert patterns_of([check_scope(scope)]) == (scope[5:],)
-
-
-@pytest.mark.parametrize(
-    "scope", ["", "read", "read:", "write:x", "read:*x", "read:a*b", "read:a b", "read:A", "read:a\n"]
-)
-def test_what_is_no_scope(scope):
-    with pytest.raises(InvalidInput):
-        check_scope(scope)
-    assert patterns_of([scope]) == ()
-
-
-IDS = st.from_regex(r"[a-z0-9][a-z0-9_]{0,8}", fullmatch=True)
-
-
-@given(IDS, IDS)
-def test_what_a_pattern_shows(pattern, dataset):
-    assert Reader("x", None, (pattern,)).may(dataset) == (pattern == dataset)
-    assert Reader("x", None, (f"{pattern}*",)).may(dataset) == dataset.startswith(pattern)
-    assert Reader("x", None, ("*",)).may(dataset)
-    assert not Reader("x", None, ()).may(dataset)
-
-
-# -- the file of settings
-
-GOOD = """
-public = ["dem", "open-*"]
-
-[[token]]
-name = "ci"
-sha256 = "{hash}"
-scopes = ["read:landcover"]
-expires = 2099-01-31T00:00:00Z
-
-[[token]]
-name = "other"
-sha256 = {{ file = "other.sha256" }}
-
-[hrefs]
-keys = [{{ file = "new.key" }}, {{ env = "STACPIN_TEST_KEY" }}]
-"""
-
-
-def test_a_file_of_settings(tmp_path, monkeypatch):
-    path = tmp_path / "access.toml"
-    path.write_text(GOOD.format(hash="0" * 64))
-    (tmp_path / "other.sha256").write_text("1" * 64 + "\n")
-    (tmp_path / "new.key").write_text("n" * 40 + "\n")
-    monkeypatch.setenv("STACPIN_TEST_KEY", "o" * 40)
-    found = load_access(path)
-    assert found.public == ("dem", "open-*")
-    assert found.hrefs.secrets(found.folder) == (b"n" * 40, b"o" * 40)
-    assert Bearer(found).reader([]).may("open-data")
-    monkeypatch.delenv("STACPIN_TEST_KEY")
-    with pytest.raises(InvalidInput, match="STACPIN_TEST_KEY"):
-        found.hrefs.secrets(found.folder)
-    (tmp_path / "new.key").write_text("short")
-    monkeypatch.setenv("STACPIN_TEST_KEY", "o" * 40)
-    with pytest.raises(InvalidInput, match="32"):
-        found.hrefs.secrets(found.folder)
-    (tmp_path / "other.sha256").write_text("no hash")
-    with pytest.raises(InvalidInput, match="sha256"):
-        Bearer(found)
-
-
-HREFS = "[hrefs]\nkeys = [{value='x'}]\n"
-
-
-def one(more: str = "", name: str = "a", sha256: str = "0" * 64) -> str:
-    return f"[[token]]\nname = '{name}'\nsha256 = '{sha256}'\n{more}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "told_"),
-    [
-        ("x = ", "TOML"),
-        ("\x00", "TOML"),
-        ("", "hrefs"),
-        ("[hrefs]\nkeys = []", "hrefs.keys"),
-        ("[hrefs]\nkeys = [{}]", "one of file, env and value"),
-        ("[hrefs]\nkeys = [{value='x', env='y'}]", "one of file, env and value"),
-        ("pubic = []\n" + HREFS, "pubic: is not a setting"),
-        ("folder = '/'\n" + HREFS, "folder"),
-        ("public = ['Land*']\n" + HREFS, "names no datasets"),
-        (one(sha256="secret") + HREFS, "token.0"),
-        (one("expires = 2026-01-01T00:00:00") + HREFS, "zone"),
-        (one("scopes = ['write:x']") + HREFS, "not a scope"),
-        ("[rate]\nreaders = 'often'\n" + HREFS, "not a rate"),
-        ("[log]\npath = 'x'\nrotate_bytes = 1\n" + HREFS, "log.rotate_bytes"),
-        (one() + one() + HREFS, "two tokens"),
-    ],
-)
-def test_files_of_settings_that_are_refused(tmp_path, text, told_):
-    path = tmp_path / "access.toml"
-    path.write_text(text)
-    with pytest.raises(InvalidInput, match=told_) as error:
-        load_access(path)
-    assert "secret" not in str(error.value).replace("secret of", "")
-
-
-def test_the_settings_of_the_page(tmp_path):
-    """docs/access.md: what it shows as settings can be read, all of it together."""
-    text = (Path(__file__).parents[2] / "docs" / "access.md").read_text(encoding="utf-8")
-    found: dict = {}
-    for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
-        found |= tomllib.loads(block.replace("9f86d081…", "0" * 64))
-    settings = AccessSettings.model_validate(found | {"folder": tmp_path})
-    assert found.keys() == {"public", "token", "oidc", "hrefs", "rate", "log"}
-    assert settings.rate == RateSettings(anonymous="120/minute;2000/hour")
-    assert settings.log == LogSettings(path=Path("/var/log/stacpin/reads.jsonl"))
-
-
-def test_a_file_of_settings_that_is_not_there(tmp_path):
-    with pytest.raises(NotFound):
-        load_access(tmp_path / "none.toml")
-    with pytest.raises(InvalidInput):
-        load_access(tmp_path)
 
 
 def test_who_is_told_apart(asked):
