@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from label_tiles import buildings  # noqa: F401 - a fixture of this folder
+from picture_shelf import drawn, shelf  # noqa: F401 - fixtures of this folder
 from postgres import Cluster, postgres  # noqa: F401 - a fixture of this folder
 from rasterio.transform import from_origin
 from running import Server
