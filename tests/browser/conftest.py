@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from postgres import postgres_bin, run_postgres
 from rasterio.transform import from_origin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -63,12 +64,54 @@ PAGES = {
     "huts": ("collections/ridge--v3/items/huts", "text=Download", MAP),
     "revisions": ("collections/ridge/items/huts/versions", ".items .item-card >> nth=1"),
 }
+# What is done on a page, and what must come of it; on the index too, where there is PostGIS.
+SUBMIT = ["click", "button:has-text('Submit'):visible"]
+WALKS = {
+    "items": (
+        "search",
+        ["click", "text=Search for Items"],
+        ["click", "button:has-text('Add filter'):visible"],
+        ["click", ".dropdown-menu.show >> text=Item id"],
+        ["fill", ".queryable-row input.value:visible", "huts"],
+        SUBMIT,
+        ["wait", ".items .item-card"],
+    ),
+    "collections": (
+        "search",
+        ["click", ".multiselect:visible"],
+        ["fill", ".multiselect__input:visible", "RIDGE"],
+        ["press", "Enter"],
+        SUBMIT,
+        ["wait", "a:has-text('The ridge v3'):visible"],
+    ),
+    "filtered": (
+        "collections/ridge--v1",
+        ["click", "text=Show Filters"],
+        ["click", "button:has-text('Add filter'):visible"],
+        ["click", ".dropdown-menu.show >> text=Item id"],
+        ["fill", ".queryable-row input.value:visible", "nothing"],
+        SUBMIT,
+        ["wait", "text=No items found"],
+    ),
+    "followed": (
+        "collections/ridge--v1",
+        ["click", "a:has-text('ridge@v2')"],
+        ["wait", "h1:has-text('The ridge v2')"],
+        ["click", "a:has-text('ridge@v3')"],
+        ["wait", "h1:has-text('The ridge v3')"],
+        ["click", "a:has-text('ridge@v2')"],
+        ["wait", "h1:has-text('The ridge v2')"],
+        ["click", ".items .item-card a:has-text('huts')"],
+        ["wait", "h1:has-text('huts')"],
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Page:
     """What one page of STAC Browser shows."""
 
+    url: str
     title: str
     text: str
     links: dict[str, str]
@@ -153,17 +196,32 @@ def ingest(work: Path, message: str) -> None:
 
 
 @contextmanager
-def serving(catalog: Path) -> Iterator[str]:
-    """A real server on a free port."""
+def serving(catalog: Path, index: str | None = None) -> Iterator[str]:
+    """A real server on a free port, over the catalog's manifests or over its index."""
     command = [sys.executable, "-m", "stacpin", "-C", str(catalog), "serve", "--port", "0"]
-    log = catalog.parent / "serve.log"
+    environ = os.environ | ({"STACPIN_DATABASE_URL": index} if index else {})
+    log = catalog.parent / f"serve{'-index' if index else ''}.log"
     with log.open("w") as told:
-        server = subprocess.Popen(command, stderr=told)
+        server = subprocess.Popen(command, stderr=told, env=environ)
     try:
         yield wait_for(server, log)
     finally:
         server.terminate()
         server.wait(20)
+
+
+@contextmanager
+def indexed(catalog: Path) -> Iterator[str | None]:
+    """A server over the catalog's index; None where there is no PostGIS."""
+    if postgres_bin() is None:
+        yield None
+        return
+    with run_postgres() as cluster:
+        url = cluster.new_database()
+        command = [sys.executable, "-m", "stacpin", "-C", str(catalog), "index", "--database-url", url]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        with serving(catalog, url) as address:
+            yield address
 
 
 def wait_for(server: subprocess.Popen[bytes], log: Path) -> str:
@@ -195,27 +253,35 @@ def visited(tools, tmp_path_factory) -> Path:
 
 
 def visit(tools: dict[str, str], folder: Path) -> dict[str, Any]:
-    """Make the catalog, serve it, and look at its pages, all at once."""
-    with serving(make_catalog(folder / "ridge")) as address:
+    """Make the catalog, serve it from manifests and from an index, and look at the pages of both, all at once."""
+    catalog = make_catalog(folder / "ridge")
+    with serving(catalog) as address, indexed(catalog) as index:
+        visits = [
+            {
+                "name": name,
+                "url": f"{address}/browser/{path}",
+                "wait_for": selectors,
+                "steps": [],
+                "picture": str(folder / f"{name}.png") if MAP in selectors else None,
+            }
+            for name, (path, *selectors) in PAGES.items()
+        ]
+        for where, origin in (("manifests", address), ("index", index)):
+            visits += [
+                {"name": f"{name}-{where}", "url": f"{origin}/browser/{path}", "wait_for": [], "steps": steps}
+                for name, (path, *steps) in WALKS.items()
+                if origin is not None
+            ]
         plan = {
             "playwright": str(playwright(tools, folder / "node")),
             "chromium": tools["chromium"],
-            "origin": address,
-            "visits": [
-                {
-                    "name": name,
-                    "url": f"{address}/browser/{path}",
-                    "wait_for": selectors,
-                    "picture": str(folder / f"{name}.png") if MAP in selectors else None,
-                }
-                for name, (path, *selectors) in PAGES.items()
-            ],
+            "visits": visits,
         }
         (folder / "plan.json").write_text(json.dumps(plan))
         command = [tools["node"], str(Path(__file__).with_name("visit.mjs")), str(folder / "plan.json")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         assert done.returncode == 0, done.stderr
-    return {"address": address, "folder": str(folder), "pages": json.loads(done.stdout)}
+    return {"address": address, "index": index, "folder": str(folder), "pages": json.loads(done.stdout)}
 
 
 @pytest.fixture(scope="session")
@@ -224,19 +290,30 @@ def address(visited) -> str:
     return json.loads((visited / "seen.json").read_text())["address"]
 
 
+@pytest.fixture(scope="session", params=["manifests", "index"])
+def walks(request, visited, pages) -> tuple[str, dict[str, Page]]:
+    """Where a server was that searches manifests, or an index, and what came of each walk there."""
+    seen = json.loads((visited / "seen.json").read_text())
+    origin = seen["address" if request.param == "manifests" else "index"]
+    if origin is None:
+        pytest.skip("no PostgreSQL with PostGIS here")
+    return origin, {name: pages[f"{name}-{request.param}"] for name in WALKS}
+
+
 @pytest.fixture(scope="session")
 def pages(visited) -> dict[str, Page]:
     """What each page showed."""
     seen = json.loads((visited / "seen.json").read_text())
     return {
         name: Page(
+            url=shown["url"],
             title=shown["title"],
             text=shown["text"],
             links=dict(shown["links"]),
             download=shown["download"],
             complaints=shown["complaints"],
             elsewhere=shown["elsewhere"],
-            picture=read_picture(Path(seen["folder"]) / f"{name}.png") if MAP in PAGES[name] else None,
+            picture=read_picture(Path(seen["folder"]) / f"{name}.png") if MAP in PAGES.get(name, ()) else None,
         )
         for name, shown in seen["pages"].items()
     }

@@ -78,6 +78,29 @@ def test_a_version_shows_its_items_and_no_others(pages, address):
     assert (pages[V3].links["huts"], pages[V3].links["relief"]) == (f"{items}/huts", f"{items}/relief")
 
 
+def test_a_search_for_items_finds_those_of_the_latest_version(walks):
+    origin, shown = walks
+    page = shown["items"]
+    assert page.links["huts"] == f"{origin}/browser/collections/ridge--v3/items/huts"
+    assert "relief" not in page.links
+
+
+def test_a_search_for_collections_finds_the_version(walks):
+    origin, shown = walks
+    assert shown["collections"].links["The ridge v3"] == f"{origin}/browser/collections/ridge--v3"
+    assert "The ridge v1" not in shown["collections"].text
+
+
+def test_the_items_of_a_version_are_filtered(walks):
+    _, shown = walks
+    assert "relief" not in shown["filtered"].links
+
+
+def test_who_follows_successors_and_predecessors_gets_there(walks):
+    origin, shown = walks
+    assert shown["followed"].url.partition("?")[0] == f"{origin}/browser/collections/ridge--v2/items/huts"
+
+
 def test_an_item_leads_to_its_revisions(pages, address):
     browser = f"{address}/browser/collections"
     page = pages["huts"]

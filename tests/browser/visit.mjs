@@ -1,8 +1,9 @@
 // Visit pages in the system's Chromium and print what they show, as JSON: `node visit.mjs PLAN.json`.
 //
-// The plan: {"playwright": folder with the package, "chromium": its path, "origin": of the server, "visits": [{"name", "url",
-// "wait_for": selectors that must come, "picture": where the map's picture goes}]}. Requests to any other origin are refused and
-// listed, so what is seen does not depend on a network. "download" is the beginning of what the first such button leads to.
+// The plan: {"playwright": folder with the package, "chromium": its path, "visits": [{"name", "url", "wait_for": selectors that must
+// come, "steps": what is done then, each [verb, selector, text], "picture": where the map's picture goes}]}. Requests to any other
+// origin than the url's are refused and listed, so what is seen does not depend on a network. "download" is the beginning of what
+// the first such button leads to.
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -13,13 +14,21 @@ const plan = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const { chromium } = createRequire(join(plan.playwright, "package.json"))("playwright-core");
 const PATIENCE_MS = 45_000;
 
-async function visit(context, { url, wait_for: selectors, picture }) {
+const VERBS = {
+  click: (page, selector) => page.locator(selector).first().click({ timeout: PATIENCE_MS }),
+  fill: (page, selector, text) => page.locator(selector).first().fill(text, { timeout: PATIENCE_MS }),
+  wait: (page, selector) => page.locator(selector).first().waitFor({ timeout: PATIENCE_MS }),
+  press: (page, key) => page.keyboard.press(key),
+};
+
+async function visit(context, { url, wait_for: selectors, steps, picture }) {
+  const { origin } = new URL(url);
   const page = await context.newPage();
   const complaints = [];
   const elsewhere = new Set();
   await page.route("**/*", (route) => {
     const asked = new URL(route.request().url());
-    if (asked.origin === plan.origin || !asked.protocol.startsWith("http")) {
+    if (asked.origin === origin || !asked.protocol.startsWith("http")) {
       return route.continue();
     }
     elsewhere.add(asked.hostname);
@@ -28,7 +37,7 @@ async function visit(context, { url, wait_for: selectors, picture }) {
   page.on("console", (message) => {
     const { url: address } = message.location();
     // A refused request is told by `elsewhere`.
-    if (message.type() === "error" && (!address || address.startsWith(plan.origin))) {
+    if (message.type() === "error" && (!address || address.startsWith(origin))) {
       complaints.push(message.text());
     }
   });
@@ -42,6 +51,9 @@ async function visit(context, { url, wait_for: selectors, picture }) {
   for (const selector of selectors) {
     await page.locator(selector).first().waitFor({ timeout: PATIENCE_MS });
   }
+  for (const [verb, ...words] of steps) {
+    await VERBS[verb](page, ...words);
+  }
   await page.waitForLoadState("networkidle", { timeout: PATIENCE_MS }).catch(() => {});
   if (picture) {
     await settle(page, picture);
@@ -50,6 +62,7 @@ async function visit(context, { url, wait_for: selectors, picture }) {
   const download = links.find(([text]) => text === "Download")?.[1];
   const shown = {
     download: download ? await firstBytes(download) : null,
+    url: page.url(),
     title: await page.title(),
     text: await page.locator("body").innerText(),
     links,
