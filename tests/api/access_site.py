@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from starlette.testclient import TestClient
+from running import client_of_app
 
 from api.access.bearer import hash_of
 from api.access.settings import AccessSettings
@@ -97,7 +97,7 @@ class Asked:
             self.backend._client = Watched(self.backend._client, self.store.calls)
         made = ApiSettings(catalog=where, access=settings, **options)
         app = create_app(made, backend=self.backend)
-        self.client = TestClient(app, base_url="http://api.test", raise_server_exceptions=False, follow_redirects=False)
+        self.client = client_of_app(app, follow_redirects=False)
 
     def close(self) -> None:
         """End the connections to an index."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from label_tiles import buildings  # noqa: F401 - a fixture of this folder
 from picture_shelf import drawn, shelf  # noqa: F401 - fixtures of this folder
 from postgres import Cluster, postgres  # noqa: F401 - a fixture of this folder
 from rasterio.transform import from_origin
-from running import Server
+from running import Server, TestClient, client_of_app
 from s3 import s3_server  # noqa: F401 - a fixture of this folder
 
 from api.app import create_app
@@ -27,11 +26,6 @@ from catalog.pgstac.follow import Follower
 from catalog.raster_digest import raster_digest
 from versioning.catalog import Catalog
 from versioning.commit import CommitResult, commit
-
-with warnings.catch_warnings():
-    # Starlette 1.x deprecates httpx in favour of a package that is not among our dependencies; nothing else is ignored.
-    warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
-    from starlette.testclient import TestClient
 
 COLLECTION = {
     "title": "Land cover",
@@ -123,7 +117,7 @@ def client_of() -> Callable[..., TestClient]:
             app = create_app(ApiSettings(catalog=site.url, **options), backend=EmbeddedBackend(site))
         else:
             app = create_app(ApiSettings(catalog=str(site.folder), **options))
-        return TestClient(app, base_url="http://api.test", raise_server_exceptions=False)
+        return client_of_app(app)
 
     return make
 
@@ -137,7 +131,7 @@ def client(request: pytest.FixtureRequest, site: Site) -> Iterator[TestClient]:
     else:
         backend = PgstacBackend(catalog, request.getfixturevalue("index_of")(catalog))
     app = create_app(ApiSettings(catalog=str(site.folder)), backend=backend)
-    yield TestClient(app, base_url="http://api.test", raise_server_exceptions=False)
+    yield client_of_app(app)
     if isinstance(backend, PgstacBackend):
         backend.close()
 

@@ -1,17 +1,46 @@
-"""The API over a real socket, in a thread of the test's process."""
+"""The API in the test's process: asked as an application, or over a real socket."""
 
 from __future__ import annotations
 
+import atexit
 import socket
 import threading
 import time
+import warnings
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
+from anyio.from_thread import start_blocking_portal
 
 from api.app import create_app
 from api.settings import ApiSettings
+
+if TYPE_CHECKING:
+    from anyio.abc import BlockingPortal
+    from fastapi import FastAPI
+
+with warnings.catch_warnings():
+    # Starlette 1.x deprecates httpx in favour of a package that is not among our dependencies; nothing else is ignored.
+    warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
+    from starlette.testclient import TestClient
+
+
+@cache
+def _portal() -> BlockingPortal:
+    """One event loop for all clients of a process: Starlette's own two for each request take a third of its time."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(start_blocking_portal())
+
+
+def client_of_app(app: FastAPI, **options: Any) -> TestClient:
+    """A client of an application, whose failures come as answers."""
+    client = TestClient(app, base_url="http://api.test", raise_server_exceptions=False, **options)
+    client.portal = _portal()
+    return client
 
 
 class Server:
