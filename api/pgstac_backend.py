@@ -5,6 +5,7 @@ What the index does not hold yet does not exist here, so ``latest`` is the lates
 
 from __future__ import annotations
 
+import re
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
 
-import orjson
 from cachetools import LRUCache
 
 from api.backend import no_dataset
@@ -24,7 +24,7 @@ from catalog.paging import Token, identity, in_order
 from catalog.pgstac.records import IndexedStore
 from catalog.pgstac.rows import OPEN, restored
 from catalog.pgstac.schema import check_schema
-from catalog.pgstac.searching import ITEM, LAG, REVISION, REVISIONS, Pinned, page_token, search_body
+from catalog.pgstac.searching import ITEM, LAG, REVISION, REVISIONS, Pinned, page_token, places_of, search_body
 from catalog.query import Query
 from catalog.search import SearchPage
 from versioning.catalog import Catalog
@@ -40,10 +40,10 @@ _T = TypeVar("_T")
 # What a version is never changes but for its expiry, which so takes a second to show.
 _SECONDS = 1.0
 _TRIES = 3
+_NUMBER = re.compile(r"v[0-9]{1,9}")
 _STATE = "select state from pin.state"
 _RECORDS = "select path, data, state from pin.records where state > $1 order by state"
-_PLACES = "select dataset, number, seq from pin.versions where seq > $1 order by number"
-_MATCHED = "select pin.matched($1::text::jsonb)"
+_PLACES = "select dataset, number, seq, mark from pin.versions where seq > $1 order by number"
 
 
 @dataclass(slots=True)
@@ -52,21 +52,23 @@ class _Places:
 
     numbers: list[int] = field(default_factory=list)
     seqs: list[int] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
 
-    def put(self, number: int, seq: int) -> None:
+    def put(self, number: int, seq: int, mark: int) -> None:
         place = bisect_left(self.numbers, number)
         if place < len(self.numbers) and self.numbers[place] == number:
-            self.seqs[place] = seq
+            self.seqs[place], self.marks[place] = seq, mark
         else:
             self.numbers.insert(place, number)
             self.seqs.insert(place, seq)
+            self.marks.insert(place, mark)
 
     def of(self, version: Version) -> Pinned | None:
         place = bisect_left(self.numbers, version.number)
         if place == len(self.numbers) or self.numbers[place] != version.number:
             return None
         ends = self.seqs[place + 1] if place + 1 < len(self.seqs) else OPEN
-        return Pinned(version, self.seqs[place], ends)
+        return Pinned(version, self.seqs[place], ends, self.marks[place])
 
 
 class PgstacBackend:
@@ -131,7 +133,7 @@ class PgstacBackend:
 
     def resolve(self, dataset_id: str, ref: str) -> Version:
         """The version that a reference means in the index."""
-        if ref.startswith("v") and ref[1:].isdecimal():
+        if _NUMBER.fullmatch(ref):
             self._refresh(_SECONDS)
             places = self._places.get(dataset_id)
             if places is not None and places.numbers[-1] >= int(ref[1:]):
@@ -155,7 +157,8 @@ class PgstacBackend:
         pinned = [self._place_of(version) for version in versions]
         token = None if place is None else self._token(pinned, place)
         body = search_body(pinned, query, limit=limit, token=token)
-        found = self._client.search(body)
+        places = places_of(pinned)
+        found = self._client.search(body, places)
         names = {version.dataset: version.collection_id for version in versions}
         items = [restored(feature, names[feature["collection"]]) for feature in found.items]
         whole = place is None and not found.more
@@ -163,30 +166,30 @@ class PgstacBackend:
             items=items,
             next=Token.at("next", items[-1]).encode(owner) if items and found.more else None,
             prev=Token.at("prev", items[0]).encode(owner) if items and found.earlier else None,
-            matched=len(items) if whole else self._count(pinned, query, owner, body),
+            matched=len(items) if whole else self._count(pinned, query, owner, body, places),
         )
 
     def _token(self, pinned: Sequence[Pinned], place: Token) -> str:
         dataset, _ = split_collection_id(place.collection)
         for each in pinned:
             if each.version.collection_id == place.collection and "\0" not in place.item:
-                rows = self._client.rows(REVISION, *each.of_item(place.item))
-                if rows:
-                    return page_token(place.direction, dataset, rows[0][0])
+                revision = self._client.rows(REVISION, *each.of_item(place.item))[0][0]
+                if revision is not None:
+                    return page_token(place.direction, dataset, revision)
         raise InvalidInput(
             "The paging token names an item that this search does not find.",
             hint="Take it from a next or prev link of the same search, or start again without it.",
             kind="invalid-token",
         )
 
-    def _count(self, pinned: Sequence[Pinned], query: Query, owner: str, body: dict[str, Any]) -> int:
+    def _count(self, pinned: Sequence[Pinned], query: Query, owner: str, body: dict[str, Any], places: str) -> int:
         """How many match: versions never change, so it is counted once."""
         if not query.narrows:
             return sum(each.version.record.statistics.items for each in pinned)
         with self._cached:
             known = self._matched.get(owner)
         if known is None:
-            known = self._client.rows(_MATCHED, orjson.dumps(body).decode())[0][0]
+            known = self._client.matched(body, places)
             with self._cached:
                 self._matched[owner] = known
         return known
@@ -195,8 +198,8 @@ class PgstacBackend:
         """One item of a version, or None."""
 
         def find() -> Row | None:
-            rows = self._client.rows(ITEM, *self._place_of(version).of_item(item_id))
-            return make_row(restored(rows[0][0], version.collection_id)) if rows else None
+            found = self._client.rows(ITEM, *self._place_of(version).of_item(item_id))[0][0]
+            return None if found is None else make_row(restored(found, version.collection_id))
 
         return None if "\0" in item_id else self._steady(find)
 
@@ -209,10 +212,12 @@ class PgstacBackend:
             with self._cached:
                 rows = self._revisions.get(key)
             if rows is None:
-                rows = self._client.rows(REVISIONS, *pinned.of_item(item_id))
+                rows = self._client.rows(REVISIONS, *pinned.of_item(item_id)[:-1])
                 with self._cached:
                     self._revisions[key] = rows
-            return next((digest for begins, ends, digest in rows if begins <= pinned.begins < ends), None)
+            # No revision at all is a row of nulls.
+            valid = (row[2] for row in rows if row[0] is not None and row[0] <= pinned.begins < row[1])
+            return next(valid, None)
 
         return None if "\0" in item_id else self._steady(find)
 
@@ -274,15 +279,15 @@ class PgstacBackend:
         # Read after the records: a version that has a record has its place then.
         rows = self._client.rows(_PLACES, self._seq)
         # Other threads may be reading the places that are known: what changes is a copy.
-        for dataset_id in {dataset_id for dataset_id, _, _ in rows} & set(places):
+        for dataset_id in {dataset_id for dataset_id, *_ in rows} & set(places):
             places[dataset_id] = deepcopy(places[dataset_id])
-        for dataset_id, number, seq in rows:
-            places.setdefault(dataset_id, _Places()).put(number, seq)
+        for dataset_id, number, seq, mark in rows:
+            places.setdefault(dataset_id, _Places()).put(number, seq, mark)
         self._store.update(((path, data) for path, data, _ in records), anew=anew)
         for dataset_id in [*self._places, *places] if anew else changed:
             self._catalog.forget(dataset_id)
         self._places = places
-        self._seq = max([self._seq, *(seq for _, _, seq in rows)])
+        self._seq = max([self._seq, *(seq for _, _, seq, _ in rows)])
         self._state = max([self._state, *(state for _, _, state in records)])
         if anew:
             with self._cached:

@@ -30,6 +30,8 @@ __all__ = [
 
 SortKey = tuple[int] | tuple[int, float] | tuple[int, str]
 
+# Below it a double is one integer and no other.
+_EXACT = 2**53
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _LONGEST_NUMBER = 400
 # What stands at an item's root; every other name is a property (queryable_path_elements of pgstac 0.10).
@@ -64,9 +66,10 @@ def _scalar_text(value: bool | float) -> str:  # noqa: FBT001 - a JSON value, no
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    if value.is_integer():
+    if value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
-    return format(Decimal(repr(value)), "f")
+    # The shortest digits that say which number it is, as it stands in JSON: 1e23 and not 99999999999999991611392.
+    return format(Decimal(repr(value)).normalize(), "f")
 
 
 def _json_text(value: Any) -> str:

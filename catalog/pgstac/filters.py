@@ -8,6 +8,7 @@ its kin; here it is only written down, and a differential test holds the two tog
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from math import isinf
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from catalog.cql_compare import Reader
 from catalog.cql_nodes import COLUMNS, property_of
 from catalog.cql_space import SPATIAL, spatial_operands
 from catalog.cql_time import Moment
-from catalog.cql_values import like_escaped, path_of
+from catalog.cql_values import array_of, like_escaped, path_of
 from catalog.pgstac.rows import without_nul
 from catalog.query_time import instant_text
 
@@ -45,7 +46,10 @@ _ARRAYS = {
 }
 _FUNCTIONS = {"casei": "pin_upper", "upper": "pin_upper", "lower": "pin_lower", "accenti": "pin_unaccent"}
 _ARITHMETIC = {"+": "pin_plus", "-": "pin_minus", "*": "pin_times", "/": "pin_by"}
-_READ: dict[Reader, str] = {"text": "pin_text", "number": "pin_number", "time": "pin_moment"}
+_READ = {"text": "pin_text", "number": "pin_number", "time": "pin_moment", "texts": "pin_texts"}
+# The same of a value that was found by its names: where one looks like a number, PostgreSQL would go into arrays.
+_READ_OF = {"text": "pin_text_of", "number": "pin_number_of", "time": "pin_moment_of", "texts": "pin_texts_of"}
+_PLACE = re.compile(r"\s*[+-]?\d+\s*")
 # What a function's text, and a calculation's number, become where something else is wanted.
 _FROM_TEXT: dict[Reader, str | None] = {"text": None, "number": "pin_text_number", "time": "pin_text_moment"}
 _FROM_NUMBER: dict[Reader, str | None] = {"text": "pin_number_text", "number": None, "time": "pin_no_moment"}
@@ -75,23 +79,24 @@ def geometry_meets(shape: shapely.Geometry) -> Node:
     return op("pin_s_intersects", op("pin_geom", shapely.to_geojson(shape)))
 
 
-def translate(node: Any, collection: str) -> Node:
-    """A filter that :func:`catalog.cql.parse_filter` has checked, for the items of one version.
+def translate(node: Any, collection: str | Mapping[str, str]) -> Node:
+    """A filter that :func:`catalog.cql.parse_filter` has checked, for the items of some versions.
 
     Parameters
     ----------
     node
         CQL2 JSON.
     collection
-        The version's collection id: what the property ``collection`` is.
+        What the property ``collection`` is: the version's collection id, or that of each dataset.
     """
-    return _Writer(collection, sure=True).condition(node)
+    named = collection if isinstance(collection, str) else op("pin_collection", orjson.dumps(collection).decode())
+    return _Writer(named, sure=True).condition(node)
 
 
 class _Writer:
     """Writes conditions; ``sure`` says that unknown may be written as false, since nothing negates it."""
 
-    def __init__(self, collection: str, *, sure: bool) -> None:
+    def __init__(self, collection: str | Node, *, sure: bool) -> None:
         self._collection = collection
         self._sure = sure
 
@@ -134,7 +139,7 @@ class _Writer:
         column = COLUMNS.get(name)
         if column == "geometry":
             return op("pin_no_place")
-        return op("pin_false") if column else op("pin_missing", _dotted(name))
+        return op("pin_false") if column else op("isnull", _read("text", name))
 
     def _temporal(self, name: str, args: list[Any]) -> Node:
         (ll, lh), (rl, rh) = (self._ends(arg) for arg in args)
@@ -171,7 +176,7 @@ class _Writer:
     def _property(self, name: str, reader: Reader) -> Any:
         match COLUMNS.get(name):
             case None:
-                return op(_READ[reader], _dotted(name))
+                return _read(reader, name)
             case "id":
                 return op("pin_id")
             case "collection":
@@ -215,11 +220,18 @@ def _spatial(name: str, args: list[Any], *, sure: bool) -> Node:
 
 def _array(node: Any) -> Node:
     name = property_of(node)
-    return op("pin_list", orjson.dumps(without_nul(node)).decode()) if name is None else op("pin_texts", _dotted(name))
+    if name is not None:
+        return _read("texts", name)
+    return op("pin_list", orjson.dumps(without_nul(array_of(node))).decode())
 
 
-def _dotted(name: str) -> str:
-    return ".".join(path_of(name))
+def _read(reader: str, name: str) -> Node:
+    """The value of a property as a text, a number, a time or a list of texts."""
+    path = path_of(name)
+    whole = ".".join(path)
+    if any(_PLACE.fullmatch(step) for step in path):
+        return op(_READ_OF[reader], op("pin_member", whole))
+    return op(_READ[reader], whole)
 
 
 def _moment(moment: Moment) -> Node:

@@ -77,12 +77,16 @@ def publish(connection: psycopg.Connection, dataset: Dataset, number: int, *, li
     except Expired:
         version = None
     if version is None:
-        connection.execute("insert into pin.versions values (%s, %s, null, false)", (dataset.id, number))
+        connection.execute(
+            "insert into pin.versions (dataset, number, live) values (%s, %s, false)", (dataset.id, number)
+        )
         done = Published(pin, 0, 0, expired=True)
     else:
         seq = _one(connection, "update pin.state set seq = seq + 1 returning seq")
         done = _items(connection, dataset, version, seq, listener)
-        connection.execute("insert into pin.versions values (%s, %s, %s, true)", (dataset.id, number, seq))
+        connection.execute(
+            "insert into pin.versions (dataset, number, seq) values (%s, %s, %s)", (dataset.id, number, seq)
+        )
     connection.execute(
         "update pin.datasets set indexed = %s, behind = case when head > %s then behind end where id = %s",
         (number, number, dataset.id),

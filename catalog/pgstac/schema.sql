@@ -31,6 +31,9 @@ create table if not exists pin.versions (
     primary key (dataset, number)
 );
 
+-- Drawn by chance, so that a version that is indexed again is never taken for the one that was there before.
+alter table pin.versions add column if not exists mark bigint not null default (random() * 9e15)::bigint;
+
 create index if not exists versions_seq on pin.versions (dataset, seq desc);
 
 -- The catalog's records as they are in the store; null where one is gone (its dataset was dropped from the index).
@@ -46,17 +49,21 @@ create or replace function pin.at(p jsonb, k int) returns boolean
 language sql immutable parallel safe
 as 'select (p->''f'')::int4 <= k and (p->''u'')::int4 > k';
 
--- Whether, at a place in the sequence, some datasets are those versions that a search takes them for: [["a", 3], …].
--- Raises if not: whoever read the sequence before the index was built anew, or before the database lost its last
--- transactions in a crash or a failover, would else be given other items, or none.
-create or replace function pin.placed(place int, wanted jsonb) returns boolean
+-- Whether datasets are, at places in the sequence, the versions that a search took them for, by their marks:
+-- [[7, [["a", 3, 90211], …]], …]. Raises if not: whoever read the sequence before the index was built anew, or before the
+-- database lost its last transactions in a crash or a failover, was else given other items, or none.
+create or replace function pin.placed(wanted jsonb) returns boolean
 language plpgsql stable
 as $$
 begin
     if exists (
-        select from jsonb_array_elements(wanted) w
-        where (w->>1)::int is distinct from (
-            select v.number from pin.versions v where v.dataset = w->>0 and v.seq <= place order by v.seq desc limit 1
+        select from jsonb_array_elements(wanted) p, jsonb_array_elements(p->1) w
+        where not exists (
+            select from (
+                select v.number, v.mark from pin.versions v
+                where v.dataset = w->>0 and v.seq <= (p->>0)::int order by v.seq desc limit 1
+            ) found
+            where number = (w->>1)::int and mark = (w->>2)::bigint
         )
     ) then
         raise exception 'the index is not what it was' using errcode = 'PIN01';
@@ -157,7 +164,24 @@ as $$
     end
 $$;
 
--- Arithmetic; what has no finite result is null.
+-- The value at a path of names. #> also takes a number in it for a place in an array.
+create or replace function pin.member(j jsonb, path text[]) returns jsonb
+language plpgsql immutable strict parallel safe
+as $$
+declare
+    name text;
+begin
+    foreach name in array path loop
+        if jsonb_typeof(j) is distinct from 'object' then
+            return null;
+        end if;
+        j := j -> name;
+    end loop;
+    return j;
+end
+$$;
+
+-- Arithmetic; what has no finite result is null, and what is smaller than any number is 0.
 create or replace function pin.calc(op text, a float8, b float8) returns float8
 language plpgsql immutable strict parallel safe
 as $$
@@ -166,8 +190,14 @@ declare
 begin
     r := case op when '+' then a + b when '-' then a - b when '*' then a * b else a / b end;
     return case when r in ('infinity', '-infinity', 'nan') then null else r end;
-exception when division_by_zero or numeric_value_out_of_range then
-    return null;
+exception
+    when division_by_zero then
+        return null;
+    when numeric_value_out_of_range then
+        return case
+            when op = '*' and ln(abs(a)) + ln(abs(b)) < 0 then 0
+            when op = '/' and ln(abs(a)) < ln(abs(b)) then 0
+        end;
 end
 $$;
 
@@ -211,10 +241,9 @@ as $$ select regexp_replace(normalize(t, nfkd), '[@marks@]', '', 'g') $$;
 -- translated, never passed on.
 insert into pgstac.cql2_ops (op, template) values
     ('pin_at', 'pin.at(private,(%s)::int4)'),
-    ('pin_valid', '(pin.at(private,(%s)::int4) AND (SELECT pin.placed((%s)::int4,(%s)::jsonb)))'),
-    ('pin_placed', '(SELECT pin.placed((%s)::int4,(%s)::jsonb))'),
     ('pin_ids', '(split_part(id,''!'',1) = ANY (to_text_array((%s)::jsonb)))'),
     ('pin_id', 'split_part(id,''!'',1)'),
+    ('pin_collection', '((%s)::jsonb ->> collection)'),
     ('pin_start', 'datetime'),
     ('pin_end', 'end_datetime'),
     ('pin_collections', '(collection = ANY (to_text_array((%s)::jsonb)))'),
@@ -223,7 +252,11 @@ insert into pgstac.cql2_ops (op, template) values
     ('pin_number', 'pin.number(content #> string_to_array(%s,''.''))'),
     ('pin_moment', 'pin.moment(content #> string_to_array(%s,''.''))'),
     ('pin_texts', 'pin.texts(content #> string_to_array(%s,''.''))'),
-    ('pin_missing', '((content #>> string_to_array(%s,''.'')) IS NULL)'),
+    ('pin_member', 'pin.member(content,string_to_array(%s,''.''))'),
+    ('pin_text_of', '(%s #>> ''{}'')'),
+    ('pin_number_of', 'pin.number(%s)'),
+    ('pin_moment_of', 'pin.moment(%s)'),
+    ('pin_texts_of', 'pin.texts(%s)'),
     ('pin_list', 'pin.texts((%s)::jsonb)'),
     ('pin_text_number', 'pin.number(to_jsonb(%s))'),
     ('pin_text_moment', 'pin.moment(to_jsonb(%s))'),

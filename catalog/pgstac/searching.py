@@ -12,13 +12,13 @@ from typing import Any
 
 import orjson
 
-from catalog import cql, query_area
+from catalog import query_area
 from catalog.pgstac.filters import all_of, any_of, geometry_meets, op, translate
 from catalog.pgstac.rows import OPEN, without_nul
 from catalog.query import Query
 from versioning.version import Version
 
-__all__ = ["ITEM", "LAG", "REVISION", "REVISIONS", "Pinned", "groups", "page_token", "search_body"]
+__all__ = ["ITEM", "LAG", "REVISION", "REVISIONS", "Pinned", "groups", "page_token", "places_of", "search_body"]
 
 # How many versions the index lacks, and since how many seconds it may lack some: what nobody looks for is not known.
 LAG = (
@@ -26,38 +26,39 @@ LAG = (
     " extract(epoch from now() - least(checked, (select min(behind) from pin.datasets)))::float8 from pin.state"
 )
 
-# Of one item ($2) of a dataset ($1). That at a place ($3) the dataset is the version that is meant ($4) is looked at
-# first, once: what is asked for by places that mean nothing any more would find nothing, which would be wrong.
+# Of one item ($2) of a dataset ($1). That a dataset is the version that is meant at its place ($3, as `places_of`
+# writes it) is proven beside what is read, of a moment after the tables were locked: as a condition it would not be
+# looked at where the dataset's partition is gone, and nothing would be found, which would be wrong.
 REVISIONS = (
-    "select (private->>'f')::int, (private->>'u')::int, decode(private->>'d', 'hex') from pgstac.items"
-    " where (select pin.placed($3::int, $4::text::jsonb)) and collection = $1 and split_part(id, '!', 1) = $2"
+    "select begins, ends, digest, proven from (select pin.placed($3::text::jsonb) as proven) as places left join ("
+    "select (private->>'f')::int as begins, (private->>'u')::int as ends, decode(private->>'d', 'hex') as digest"
+    " from pgstac.items where collection = $1 and split_part(id, '!', 1) = $2) as revisions on true"
 )
-# The id of the revision that is valid at that place.
-REVISION = (
-    "select id from pgstac.items"
-    " where (select pin.placed($3::int, $4::text::jsonb)) and collection = $1 and split_part(id, '!', 1) = $2"
-    " and pin.at(private, $3::int)"
-)
-# That revision as a search gives it. To write and plan a search takes 4 ms, and this 0.3.
+_VALID = "where collection = $1 and split_part(id, '!', 1) = $2 and pin.at(private, $4::int)"
+# The id of the revision that is valid at a place in the sequence ($4), or null.
+REVISION = f"select (select id from pgstac.items {_VALID}), pin.placed($3::text::jsonb)"  # noqa: S608 - constants
+# That revision as a search gives it, or null. To write and plan a search takes 4 ms, and this 0.3.
 ITEM = (
-    "select jsonb_build_object('type', 'Feature', 'geometry', ST_AsGeoJSON(geometry, 20)::jsonb) || content"
-    " from pgstac.items"
-    " where (select pin.placed($3::int, $4::text::jsonb)) and collection = $1 and split_part(id, '!', 1) = $2"
-    " and pin.at(private, $3::int)"
+    "select (select jsonb_build_object('type', 'Feature', 'geometry', ST_AsGeoJSON(geometry, 20)::jsonb) || content"  # noqa: S608 - constants
+    f" from pgstac.items {_VALID}), pin.placed($3::text::jsonb)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A version and where it stands in the index: it is what its dataset was from ``begins`` until before ``ends``."""
+    """A version and where it stands in the index: it is what its dataset was from ``begins`` until before ``ends``.
+
+    ``mark`` is drawn by chance when a version is indexed: what is indexed anew, or after a crash again, has another.
+    """
 
     version: Version
     begins: int
     ends: int = OPEN
+    mark: int = 0
 
-    def of_item(self, item_id: str) -> tuple[str, str, int, str]:
-        """What :data:`REVISION`, :data:`REVISIONS` and :data:`ITEM` are asked with."""
-        return self.version.dataset, item_id, self.begins, _wanted([self])
+    def of_item(self, item_id: str) -> tuple[str, str, str, int]:
+        """What :data:`REVISION` and :data:`ITEM` are asked with, and all but the last :data:`REVISIONS`."""
+        return self.version.dataset, item_id, places_of([self]), self.begins
 
 
 def groups(versions: Sequence[Pinned]) -> list[tuple[int, list[Pinned]]]:
@@ -72,6 +73,15 @@ def groups(versions: Sequence[Pinned]) -> list[tuple[int, list[Pinned]]]:
         found.append((place, [each for each in left if each.ends > place]))
         left = [each for each in left if each.ends <= place]
     return found
+
+
+def places_of(versions: Sequence[Pinned]) -> str:
+    """Which versions stand at which places, for ``pin.placed`` to prove: ``[[7, [["a", 3, 90211], …]], …]``."""
+    found = [
+        [place, [[each.version.dataset, each.version.number, each.mark] for each in some]]
+        for place, some in groups(versions)
+    ]
+    return orjson.dumps(found).decode()
 
 
 def search_body(
@@ -104,8 +114,8 @@ def search_body(
     if _is_plain(query.bbox):
         body["bbox"] = query.bbox
     if query.sortby:
-        # Of one dataset, ids of revisions sort as the items do.
-        names = {"id": "pin:id"} if len(versions) > 1 else {}
+        # The index's own name is nobody's property. Of one dataset, ids of revisions sort as the items do.
+        names = {"pin:id": "properties.pin:id"} | ({"id": "pin:id"} if len(versions) > 1 else {})
         body["sortby"] = [
             {"field": names.get(field, without_nul(field)), "direction": direction} for field, direction in query.sortby
         ]
@@ -121,13 +131,11 @@ def page_token(direction: str, dataset: str, revision: str) -> str:
 
 def _filter(versions: Sequence[Pinned], query: Query) -> dict[str, Any]:
     stabbed = groups(versions)
+    # As text: beside a number pgstac reads all arguments of an operator as numbers.
     if len(stabbed) == 1:
-        # As text: beside a number pgstac reads all arguments of an operator as numbers.
-        place = str(stabbed[0][0])
-        parts = [op("pin_valid", place, place, _wanted(versions))]
+        parts = [op("pin_at", str(stabbed[0][0]))]
     else:
-        parts = [op("pin_placed", str(place), _wanted(some)) for place, some in stabbed]
-        parts.append(any_of([op("and", op("pin_at", str(place)), _collections(some)) for place, some in stabbed]))
+        parts = [any_of([op("and", op("pin_at", str(place)), _collections(some)) for place, some in stabbed])]
     if query.ids is not None:
         parts.append(op("pin_ids", orjson.dumps([each for each in query.ids if "\0" not in each]).decode()))
     if query.bbox is not None and not _is_plain(query.bbox):
@@ -145,15 +153,10 @@ def _is_plain(box: query_area.Box | None) -> bool:
 
 
 def _asked(versions: Sequence[Pinned], node: Any) -> dict[str, Any]:
-    """The user's filter: once for each version where it names the collection, whose id is then another in each."""
-    if len(versions) > 1 and "collection" in cql.compile_filter(node).uses.names:
-        each = [op("and", _collections([one]), translate(node, one.version.collection_id)) for one in versions]
-        return any_of(each)
-    return translate(node, versions[0].version.collection_id)
-
-
-def _wanted(versions: Sequence[Pinned]) -> str:
-    return orjson.dumps([[each.version.dataset, each.version.number] for each in versions]).decode()
+    """The user's filter, in which the property ``collection`` is the id of the version that an item was found in."""
+    if len(versions) == 1:
+        return translate(node, versions[0].version.collection_id)
+    return translate(node, {each.version.dataset: each.version.collection_id for each in versions})
 
 
 def _collections(versions: Sequence[Pinned]) -> dict[str, Any]:

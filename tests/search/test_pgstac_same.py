@@ -29,6 +29,7 @@ ODD = [
     None, 0, 1, -2.5, 10, 1e-7, 2**60, 1e300, True, False, "", "a", "B", "10", " 7 ", "1e999", "é", "straße", "STRASSE",
     "100%", "a_b", "back\\slash", "it's", 'quo"te', "nul\0here", "𒍟※", "'; drop table pgstac.items; --", "2024-03-01",
     "2024-03-01T12:00:00.1234567Z", "2024-02-30", [], [1], ["a", "b"], [None, "a"], ["3"], {"x": 1}, {"x": {"y": "z"}},
+    1e23, "1" + "0" * 23, [10, 20.5, -3], [1e23, {"x": [7]}], 1e-200,
 ]  # fmt: skip
 TIMES = [
     "2023-12-31T23:59:59.999999Z", "2024-01-01T00:00:00Z", "2024-03-01T12:00:00+05:30", "2024-03-01T12:00:00Z",
@@ -122,7 +123,8 @@ def both(request, postgres):  # noqa: F811
 
 
 NAMES = ["p", "q", "n:o.deep", "n:o", "id", "collection", "datetime", "end_datetime", "missing", "eo:cloud_cover",
-         "platform", "gsd", "proj:shape", "assets.a.gsd", "proj:epsg", "created", "bbox"]  # fmt: skip
+         "platform", "gsd", "proj:shape", "assets.a.gsd", "proj:epsg", "created", "bbox",
+         "p.0", "p.-1", "q. 1", "bbox.0", "n:o.0.x", "pin:id"]  # fmt: skip
 SORTABLE = [name for name in NAMES if name != "bbox"]
 
 
@@ -138,7 +140,8 @@ def named():
 def operands():
     plain = named() | scalars()
     calls = st.tuples(st.sampled_from(["casei", "accenti", "upper", "lower"]), plain)
-    sums = st.tuples(st.sampled_from("+-*/"), named() | st.integers(-3, 3), st.integers(-3, 3))
+    numbers = st.integers(-3, 3) | st.sampled_from([1e-200, 1e300])
+    sums = st.tuples(st.sampled_from("+-*/"), named() | numbers, numbers)
     moments = st.sampled_from([{"timestamp": "2024-03-01T12:00:00Z"}, {"date": "2024-03-01"}])
     return st.one_of(
         plain,
@@ -166,7 +169,7 @@ def spans():
 
 def conditions():
     compared = op(["=", "<>", "<", "<=", ">", ">="], operands(), operands())
-    lists = st.lists(st.one_of(st.none(), scalars()), max_size=3)
+    lists = st.lists(st.one_of(st.none(), scalars(), st.sampled_from([10.0, -0.0, 20.5, 1e23])), max_size=3)
     relations = [
         "t_before", "t_after", "t_meets", "t_metby", "t_overlaps", "t_overlappedby", "t_starts", "t_startedby",
         "t_during", "t_contains", "t_finishes", "t_finishedby", "t_equals", "t_disjoint", "t_intersects",
