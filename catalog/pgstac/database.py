@@ -133,7 +133,8 @@ def _translated(url: str) -> Iterator[None]:
         yield
     except (errors.InvalidPassword, errors.InvalidAuthorizationSpecification, errors.InsufficientPrivilege) as error:
         raise Forbidden(
-            f"{where} refuses this user: {_told(error)}.", hint="See docs/service.md for the rights that are needed."
+            f"{where} refuses this user: {_told(error)}.",
+            hint="As a superuser: grant pgstac_admin to USER, or pgstac_read to who only reads; see docs/service.md.",
         ) from error
     except (*_PASSING, psycopg.OperationalError, psycopg.InterfaceError) as error:
         if re.search(r'database "[^"]*" does not exist', str(error)):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pypgstac
+from psycopg import sql
 from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
 from catalog.pgstac.database import Database, public_url
-from versioning.errors import Conflict, InvalidInput, StorageUnavailable
+from versioning.errors import Conflict, Forbidden, InvalidInput, StorageUnavailable
 
 __all__ = ["FORM", "PGSTAC", "check_schema", "prepare"]
 
@@ -27,10 +29,29 @@ _EXTENSIONS = ("postgis", "btree_gist", "unaccent")
 _BY_BYTES = frozenset({"C", "POSIX", "C.UTF-8", "C.utf8"})
 _OWN = "Use a database of its own for each catalog."
 _LOCK = 0x7374_6163  # of all who change the schema at once
+_EMPTY = """
+    do $$
+    declare
+        made text;
+    begin
+        for made in
+            select format('table %s', oid::regclass) from pg_class
+            where relnamespace = 'pin'::regnamespace and relkind = 'r'
+            union all
+            select format('function %s', oid::regprocedure) from pg_proc where pronamespace = 'pin'::regnamespace
+        loop
+            execute format('drop %s cascade', made);
+        end loop;
+        comment on schema pin is null;
+    end
+    $$
+"""
 
 
 def prepare(database: Database, catalog_id: str) -> bool:
     """Bring the schema up to date for a catalog; True if the index was or became empty.
+
+    What is up to date is only looked at: that takes no right but to read.
 
     Raises
     ------
@@ -38,6 +59,8 @@ def prepare(database: Database, catalog_id: str) -> bool:
         If the database sorts texts otherwise than by bytes, lacks PostGIS, or has a newer pgstac.
     Conflict
         If it is the index of another catalog.
+    Forbidden
+        If something is to be made or changed, and the user may not.
     """
     with database.connect() as connection:
         _check_server(connection, database.url)
@@ -46,6 +69,14 @@ def prepare(database: Database, catalog_id: str) -> bool:
         try:
             _migrate(connection, database.url)
             return _install(connection, catalog_id, database.url)
+        except psycopg.errors.InsufficientPrivilege as error:
+            user = sql.Identifier(connection.info.user).as_string()
+            raise Forbidden(
+                f"{public_url(database.url)}: {user} may not use the index, or not make it as this release needs it:"
+                f" {error.diag.message_primary}.",
+                hint=f"As a superuser run stacpin index once, then: grant pgstac_admin to {user};"
+                " without one see docs/service.md, Rights.",
+            ) from error
         finally:
             connection.rollback()
             connection.execute("select pg_advisory_unlock(%s)", (_LOCK,))
@@ -98,9 +129,13 @@ def _migrate(connection: psycopg.Connection, url: str) -> None:
         raise StorageUnavailable(f"{public_url(url)} could not be migrated to pgstac {PGSTAC}.")
 
 
+def _there(connection: psycopg.Connection, query: LiteralString) -> bool:
+    row = connection.execute(query).fetchone()
+    return row is not None and row[0]
+
+
 def _pgstac_version(connection: psycopg.Connection) -> str | None:
-    there = connection.execute("select to_regprocedure('pgstac.get_version()') is not null").fetchone()
-    if there is None or not there[0]:
+    if not _there(connection, "select to_regprocedure('pgstac.get_version()') is not null"):
         return None
     row = connection.execute("select pgstac.get_version()").fetchone()
     return None if row is None else row[0]
@@ -114,7 +149,13 @@ def _install(connection: psycopg.Connection, catalog_id: str, url: str) -> bool:
     """Our part, in one transaction."""
     if _form(connection) not in {None, FORM}:
         _clear(connection)
-    connection.execute(_sql().encode())
+    if not _current(connection):
+        # Even "if not exists" takes the right to make one.
+        if not _there(connection, "select to_regnamespace('pin') is not null"):
+            connection.execute("create schema pin authorization pgstac_admin")
+        connection.execute(_sql().encode())
+        text = sql.SQL("comment on schema pin is {}")
+        connection.execute(text.format(sql.Literal(_fingerprint())))
     row = connection.execute("select catalog from pin.state").fetchone()
     if row is None:
         connection.execute("insert into pin.state (catalog, form) values (%s, %s)", (catalog_id, FORM))
@@ -129,9 +170,20 @@ def _install(connection: psycopg.Connection, catalog_id: str, url: str) -> bool:
     return bool(empty and empty[0])
 
 
+def _current(connection: psycopg.Connection) -> bool:
+    """Whether schema.sql was run as it is here, on this pgstac, and nobody took its operators away."""
+    row = connection.execute("select obj_description(to_regnamespace('pin'), 'pg_namespace')").fetchone()
+    if row is None or row[0] != _fingerprint():
+        return False
+    return _operators() <= {name for (name,) in connection.execute("select op from pgstac.cql2_ops")}
+
+
+def _fingerprint() -> str:
+    return f"stacpin {hashlib.sha256(f'{PGSTAC} {_sql()}'.encode()).hexdigest()}"
+
+
 def _form(connection: psycopg.Connection) -> int | None:
-    there = connection.execute("select to_regclass('pin.state')").fetchone()
-    if there is None or there[0] is None:
+    if not _there(connection, "select to_regclass('pin.state') is not null"):
         return None
     row = connection.execute("select form from pin.state").fetchone()
     return None if row is None else row[0]
@@ -139,7 +191,8 @@ def _form(connection: psycopg.Connection) -> int | None:
 
 def _clear(connection: psycopg.Connection) -> None:
     connection.execute("delete from pgstac.collections where id in (select id from pin.datasets)")
-    connection.execute("drop schema pin cascade")
+    # Not the schema itself: whoever may index need not be able to make one.
+    connection.execute(_EMPTY)
 
 
 @cache

@@ -1,7 +1,6 @@
 -- What stacpin adds to pgstac: which versions are indexed, their records, and how a revision and a filter are read.
--- Everything here can be run again; it is, after each migration of pgstac.
-
-create schema if not exists pin;
+-- Everything here can be run again; it is, after each migration of pgstac and where this file changed. The schema pin
+-- is there already.
 
 -- One row. seq numbers the versions of all datasets in the order in which they were indexed; state grows with every
 -- change that a reader could see; checked is when a follower last compared the index with the catalog.
@@ -292,3 +291,23 @@ on conflict (op) do update set template = excluded.template;
 grant usage on schema pin to pgstac_read, pgstac_ingest;
 grant select on all tables in schema pin to pgstac_read;
 grant select, insert, update, delete on all tables in schema pin to pgstac_ingest;
+
+-- Whoever has the role pgstac_admin can index and bring all of this up to date.
+do $$
+declare
+    made text;
+begin
+    for made in
+        select 'schema pin' from pg_namespace where nspname = 'pin' and nspowner <> 'pgstac_admin'::regrole
+        union all
+        select format('table %s', oid::regclass) from pg_class
+        where relnamespace = 'pin'::regnamespace and relkind = 'r' and relowner <> 'pgstac_admin'::regrole
+        union all
+        select format('function %s', oid::regprocedure) from pg_proc
+        where (pronamespace = 'pin'::regnamespace or pronamespace = 'pgstac'::regnamespace and proname like 'pin\_%')
+            and proowner <> 'pgstac_admin'::regrole
+    loop
+        execute format('alter %s owner to pgstac_admin', made);
+    end loop;
+end
+$$;

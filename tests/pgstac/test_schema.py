@@ -118,3 +118,11 @@ def test_who_only_reads_needs_only_pgstac_read(postgres, place, backend_of):
     place.holds(backend_of(place, url))
     with psycopg.connect(url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("delete from pgstac.items")
+
+
+def test_what_is_up_to_date_is_not_made_again(place):
+    """No DDL: it would wait for searches, and take rights that a follower need not have."""
+    before = place.query("select oid, xmin::text from pg_proc where pronamespace = 'pin'::regnamespace order by 1")
+    place.follower.prepare()
+    again = place.query("select oid, xmin::text from pg_proc where pronamespace = 'pin'::regnamespace order by 1")
+    assert before == again != []
