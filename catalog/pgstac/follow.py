@@ -66,9 +66,9 @@ class Follower:
         self.database = database
         self._listener = listener
 
-    def prepare(self) -> None:
+    def prepare(self) -> int | None:
         """Make the schema, or bring it up to date. See :func:`catalog.pgstac.schema.prepare`."""
-        prepare(self.database, self.catalog.record.id)
+        return prepare(self.database, self.catalog.record.id)
 
     def step(self) -> Pass:
         """Look at the catalog once. What fails of one dataset does not hold up the others.

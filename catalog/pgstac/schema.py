@@ -28,6 +28,7 @@ PGSTAC: str = pypgstac.__version__
 _EXTENSIONS = ("postgis", "btree_gist", "unaccent")
 _BY_BYTES = frozenset({"C", "POSIX", "C.UTF-8", "C.utf8"})
 _OWN = "Use a database of its own for each catalog."
+_UPGRADE = "Upgrade stacpin."
 _LOCK = 0x7374_6163  # of all who change the schema at once
 _EMPTY = """
     do $$
@@ -48,15 +49,15 @@ _EMPTY = """
 """
 
 
-def prepare(database: Database, catalog_id: str) -> bool:
-    """Bring the schema up to date for a catalog; True if the index was or became empty.
+def prepare(database: Database, catalog_id: str) -> int | None:
+    """Bring the schema up to date for a catalog. An index of an older form is emptied: which form that was, else None.
 
     What is up to date is only looked at: that takes no right but to read.
 
     Raises
     ------
     InvalidInput
-        If the database sorts texts otherwise than by bytes, lacks PostGIS, or has a newer pgstac.
+        If the database sorts texts otherwise than by bytes or lacks PostGIS, or its index or pgstac is newer.
     Conflict
         If it is the index of another catalog.
     Forbidden
@@ -116,9 +117,7 @@ def _migrate(connection: psycopg.Connection, url: str) -> None:
     if found == PGSTAC:
         return
     if found is not None and _numbers(found) > _numbers(PGSTAC):
-        raise InvalidInput(
-            f"{public_url(url)} has pgstac {found}, this stacpin is made for {PGSTAC}.", hint="Upgrade stacpin."
-        )
+        raise InvalidInput(f"{public_url(url)} has pgstac {found}, this stacpin is made for {PGSTAC}.", hint=_UPGRADE)
     connection.commit()
     client = PgstacDB(dsn=url)
     try:
@@ -145,9 +144,23 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-def _install(connection: psycopg.Connection, catalog_id: str, url: str) -> bool:
+def _install(connection: psycopg.Connection, catalog_id: str, url: str) -> int | None:
     """Our part, in one transaction."""
-    if _form(connection) not in {None, FORM}:
+    found, form = _state(connection)
+    if found not in {None, catalog_id}:
+        raise Conflict(
+            f"{public_url(url)} is the index of the catalog {found}, not of {catalog_id}.",
+            hint=_OWN,
+            kind="other-catalog",
+        )
+    if form is not None and form > FORM:
+        raise InvalidInput(
+            f"{public_url(url)} has an index of form {form}, this stacpin is made for {FORM}.",
+            hint=_UPGRADE,
+            kind="newer-index",
+        )
+    older = form is not None and form < FORM
+    if older:
         _clear(connection)
     if not _current(connection):
         # Even "if not exists" takes the right to make one.
@@ -156,18 +169,10 @@ def _install(connection: psycopg.Connection, catalog_id: str, url: str) -> bool:
         connection.execute(_sql().encode())
         text = sql.SQL("comment on schema pin is {}")
         connection.execute(text.format(sql.Literal(_fingerprint())))
-    row = connection.execute("select catalog from pin.state").fetchone()
-    if row is None:
+    if found is None or older:
         connection.execute("insert into pin.state (catalog, form) values (%s, %s)", (catalog_id, FORM))
-    elif row[0] != catalog_id:
-        raise Conflict(
-            f"{public_url(url)} is the index of the catalog {row[0]}, not of {catalog_id}.",
-            hint="Use a database of its own for each catalog.",
-            kind="other-catalog",
-        )
-    empty = connection.execute("select not exists (select from pin.versions)").fetchone()
     connection.commit()
-    return bool(empty and empty[0])
+    return form if older else None
 
 
 def _current(connection: psycopg.Connection) -> bool:
@@ -182,11 +187,12 @@ def _fingerprint() -> str:
     return f"stacpin {hashlib.sha256(f'{PGSTAC} {_sql()}'.encode()).hexdigest()}"
 
 
-def _form(connection: psycopg.Connection) -> int | None:
+def _state(connection: psycopg.Connection) -> tuple[str, int] | tuple[None, None]:
+    """Which catalog's index is there, and its form."""
     if not _there(connection, "select to_regclass('pin.state') is not null"):
-        return None
-    row = connection.execute("select form from pin.state").fetchone()
-    return None if row is None else row[0]
+        return None, None
+    row = connection.execute("select catalog, form from pin.state").fetchone()
+    return (None, None) if row is None else (row[0], row[1])
 
 
 def _clear(connection: psycopg.Connection) -> None:
@@ -234,9 +240,10 @@ def check_schema(ask: Callable[[str], Sequence[Sequence[Any]]], catalog_id: str)
     if catalog != catalog_id:
         raise Conflict("The database is the index of another catalog.", hint=_OWN, kind="other-catalog")
     if form != FORM or found != PGSTAC:
+        newer = form > FORM or _numbers(found) > _numbers(PGSTAC)
         raise StorageUnavailable(
             f"The index has form {form} on pgstac {found}; this stacpin reads form {FORM} on {PGSTAC}.",
-            hint="Bring it up to date: stacpin index",
+            hint=_UPGRADE if newer else "Bring it up to date: stacpin index",
             kind="no-index",
         )
     missing = _operators() - {name for (name,) in ask("select op from pgstac.cql2_ops")}

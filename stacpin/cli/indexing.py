@@ -79,7 +79,9 @@ def index(
         )
     with out.progress() as listen:
         follower = Follower(place, Database(database_url), listener=listen)
-        follower.prepare()
+        cleared = follower.prepare()
+        if cleared is not None:
+            _tell_cleared(out, cleared)
         if drop is not None:
             follower.drop(drop)
             out.data({"dropped": drop}, f"{drop} is out of the index; the next run of stacpin index takes it in anew")
@@ -89,7 +91,12 @@ def index(
             _watch(out, follower, every, done)
         done = follower.step() if done is None else done
     _tell(out, done)
-    data = {"versions": [_plain(each) for each in done.versions], "names": done.names, "pruned": done.pruned}
+    data = {
+        "versions": [_plain(each) for each in done.versions],
+        "names": done.names,
+        "pruned": done.pruned,
+        "cleared_form": cleared,
+    }
     if done.failed:
         dataset, error = next(iter(done.failed.items()))
         others = f" ({counted(len(done.failed), 'dataset')} failed)" if len(done.failed) > 1 else ""
@@ -132,6 +139,12 @@ def _stopping() -> Iterator[Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _tell_cleared(out: Output, form: int) -> None:
+    if out.json:
+        out.line({"cleared_form": form}, "")
+    out.note(f"the index had form {form}, of an older stacpin: it is built anew")
 
 
 def _tell(out: Output, done: Pass) -> None:

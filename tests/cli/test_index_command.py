@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import psycopg
 import pytest
 from cli_helpers import DATASET
 from postgres import postgres  # noqa: F401 - a fixture of this file
@@ -44,7 +45,7 @@ def test_json_is_a_line_a_version_and_the_answer(cli, place, database):
     assert [each["pin"] for each in versions] == [f"{DATASET}@v{number}" for number in (1, 2, 3)]
     assert versions[2] == {"pin": f"{DATASET}@v3", "begun": 1, "ended": 1, "expired": False}
     assert answer["ok"] is True
-    assert answer["data"] == {"versions": versions, "names": 2, "pruned": 0}
+    assert answer["data"] == {"versions": versions, "names": 2, "pruned": 0, "cleared_form": None}
 
 
 def test_drop_and_rebuild(cli, place, database):
@@ -69,6 +70,26 @@ def test_another_catalogs_index_is_left_alone(cli, place, database, tmp_path):
     cli("init", tmp_path / "another")
     ran = cli("index", "-C", tmp_path / "another", "--json")
     assert (ran.code, ran.error["kind"]) == (20, "other-catalog")
+
+
+def test_an_index_of_another_form(cli, place, database):
+    """An older one is built anew and that is told; a newer one is refused."""
+    cli("index")
+
+    def put(form: int) -> None:
+        with psycopg.connect(database) as connection:
+            connection.execute("update pin.state set form = %s", (form,))
+
+    put(0)
+    ran = cli("index")
+    assert (ran.code, len(ran.out.splitlines())) == (0, 3)
+    assert "the index had form 0, of an older stacpin: it is built anew" in ran.err
+    put(0)
+    first, *_, answer = map(json.loads, cli("index", "--json").out.splitlines())
+    assert first["cleared_form"] == answer["data"]["cleared_form"] == 0
+    put(99)
+    ran = cli("index", "--json")
+    assert (ran.code, ran.error["kind"], ran.error["hint"]) == (50, "newer-index", "Upgrade stacpin.")
 
 
 def test_a_damaged_version_is_named(cli, place, database):

@@ -27,7 +27,7 @@ def asking(url):
 def test_it_can_be_made_again_and_again(place):
     place.put("ds", item(1))
     place.follower.step()
-    assert prepare(place.database, place.catalog.record.id) is False
+    assert prepare(place.database, place.catalog.record.id) is None
     check_schema(asking(place.database.url), place.catalog.record.id)
     assert place.query("select count(*) from pgstac.items") == [(1,)]
 
@@ -49,7 +49,7 @@ def test_a_newer_pgstac_is_refused(place):
         connection.execute("select pgstac.set_version('99.0.0')")
     with pytest.raises(InvalidInput, match=r"pgstac 99\.0\.0"):
         place.follower.prepare()
-    with pytest.raises(StorageUnavailable, match=r"pgstac 99\.0\.0"):
+    with pytest.raises(StorageUnavailable, match=r"pgstac 99\.0\.0.*Upgrade stacpin"):
         check_schema(asking(place.database.url), place.catalog.record.id)
 
 
@@ -70,14 +70,30 @@ def test_missing_operators_are_told_and_come_back(place):
     check_schema(asking(place.database.url), place.catalog.record.id)
 
 
-def test_another_form_is_built_anew(place):
+def test_a_newer_form_is_refused(place):
+    """It belongs to a newer release, which may be running."""
+    place.put("ds", item(1))
+    place.follower.step()
+    with psycopg.connect(place.database.url) as connection:
+        connection.execute("update pin.state set form = 99")
+    with pytest.raises(InvalidInput, match=r"form 99.*Upgrade stacpin") as refused:
+        place.follower.prepare()
+    assert refused.value.kind == "newer-index"
+    with pytest.raises(StorageUnavailable, match=r"form 99.*Upgrade stacpin"):
+        check_schema(asking(place.database.url), place.catalog.record.id)
+    assert place.query("select count(*) from pin.versions") == [(1,)]
+
+
+def test_an_older_form_is_built_anew(place):
     place.put("ds", item(1))
     place.follower.step()
     with psycopg.connect(place.database.url) as connection:
         connection.execute("update pin.state set form = 0")
     with pytest.raises(StorageUnavailable, match="form 0"):
         check_schema(asking(place.database.url), place.catalog.record.id)
-    assert prepare(place.database, place.catalog.record.id) is True
+    with pytest.raises(Conflict):  # before anything of it is gone
+        prepare(place.database, "another")
+    assert prepare(place.database, place.catalog.record.id) == 0
     assert [each.pin for each in place.follower.step().versions] == ["ds@v1"]
 
 
