@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from versioning.errors import Forbidden, Integrity, InvalidInput, StacpinError, StorageUnavailable
 
-__all__ = ["Database", "public_url"]
+__all__ = ["Database", "check_url", "public_url"]
 
 _T = TypeVar("_T")
 # What passes by itself: another transaction was in the way, or the server went away, restarts, or is full for a moment.
@@ -44,9 +45,15 @@ class Database:
         ``postgresql://user:password@host:port/database``, with libpq's parameters; or libpq's own form.
     patience
         For how many seconds what passes by itself is tried again; 0 for not at all.
+
+    Raises
+    ------
+    InvalidInput
+        If the URL is none of a database.
     """
 
     def __init__(self, url: str, *, patience: float = 60) -> None:
+        check_url(url)
         self.url = url
         self.patience = patience
         self._keeps = False
@@ -162,12 +169,46 @@ def _told(error: psycopg.Error) -> str:
     return text.rstrip(".")[:300]
 
 
+def check_url(url: str) -> None:
+    """Whether a text can be the URL of a database.
+
+    Raises
+    ------
+    InvalidInput
+        If not. It never repeats the text: what is wrong with it may well be its password.
+    """
+    try:
+        found = conninfo_to_dict(url)
+    except psycopg.Error:
+        found = None
+    # libpq takes what follows an unescaped @ or / of a password for the host, the port or the name.
+    if (
+        found is None
+        or ("://" in url and url.count("@") > bool({"user", "password"} & found.keys()))
+        or not all(port.isdecimal() for port in str(found.get("port", "")).split(",") if port)
+    ):
+        raise InvalidInput(
+            "The database's URL is not of the form postgresql://user:password@host:port/name.",
+            hint="Write signs such as @, / and % in a password as %40, %2F and %25; it is better in PGPASSFILE.",
+            kind="database-url",
+        )
+
+
 def public_url(url: str) -> str:
     """A database's address without its user's password: ``postgresql://host:5432/stac``."""
+    try:
+        found = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    except psycopg.Error:
+        return "the database"
     if "://" not in url:
-        kept = [part for part in url.split() if part.partition("=")[0] in {"host", "hostaddr", "port", "dbname"}]
-        return "the database " + " ".join(kept)
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
+        kept = [f"{name}={found[name]}" for name in ("host", "hostaddr", "port", "dbname") if name in found]
+        return " ".join(["the database", *kept])
+    hosts, ports = found.get("host", "").split(","), found.get("port", "").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    where = ",".join(_address(host, port) for host, port in zip(hosts, ports, strict=False))
+    return f"postgresql://{where}/{found.get('dbname', '')}"
+
+
+def _address(host: str, port: str) -> str:
+    name = f"[{host}]" if ":" in host else quote(host, safe="")  # the folder of a socket has slashes
+    return f"{name}:{port}" if port else name

@@ -60,6 +60,8 @@ def test_drop_and_rebuild(cli, place, database):
 def test_what_cannot_be_meant(cli, place, database, monkeypatch):
     assert cli("index", "--drop", DATASET, "--watch").code == 50
     assert cli("index", "--database-url", "postgresql://nobody@127.0.0.1:1/x", "--json").code in {50, 60}
+    ran = cli("index", "--database-url", "mysql://u:s3cretpw@h/x", "--json")
+    assert (ran.code, ran.error["kind"], "s3cretpw" in ran.out + ran.err) == (50, "database-url", False)
     monkeypatch.delenv("STACPIN_DATABASE_URL")
     ran = cli("index", "--json")
     assert (ran.code, ran.error["kind"]) == (50, "no-database")

@@ -8,7 +8,7 @@ from indexed import item
 from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
-from catalog.pgstac.database import Database, public_url
+from catalog.pgstac.database import Database, check_url, public_url
 from catalog.pgstac.follow import Follower
 from catalog.pgstac.schema import PGSTAC, check_schema, prepare
 from versioning.errors import Conflict, Forbidden, InvalidInput, StorageUnavailable
@@ -123,6 +123,41 @@ def test_errors_name_the_database_and_never_its_password(postgres, place):
         Follower(place.catalog, Database("no url at all", patience=0)).prepare()
     assert public_url("postgresql://u:p@[::1]:5/x?sslmode=require") == "postgresql://[::1]:5/x"
     assert public_url("host=db password=hunter2 dbname=x") == "the database host=db dbname=x"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:hunter2@h/x",
+        "postgres:/u:hunter2@h/x",
+        "hunter2",
+        "postgresql://u:hunter2%x@h/x",
+        "postgresql://u:hunter2/2@h/x",
+        "postgresql://u:2/hunter2@h/x",
+        "postgresql://u:2@hunter2@h/x",
+        "postgresql://h:hunter2/x",
+    ],
+)
+def test_a_malformed_url_is_refused_and_not_repeated(url):
+    with pytest.raises(InvalidInput, match="postgresql://user:password@host:port/name") as refused:
+        Database(url)
+    assert refused.value.kind == "database-url"
+    assert "hunter2" not in f"{refused.value} {refused.value.__context__} {public_url('mysql://u:hunter2@h/x')}"
+
+
+@pytest.mark.parametrize(
+    ("url", "public"),
+    [
+        ("postgres://u:p%40w@h/x", "postgresql://h/x"),
+        ("postgresql://u@a:1,b:2/x", "postgresql://a:1,b:2/x"),
+        ("postgresql:///x?host=/run&port=5&user=u&password=p@w", "postgresql://%2Frun:5/x"),
+        ("dbname=x password='a host=hunter2' host=db", "the database host=db dbname=x"),
+        ("service=stac", "the database"),
+    ],
+)
+def test_every_form_of_libpq_is_taken(url, public):
+    check_url(url)
+    assert public_url(url) == public
 
 
 def test_who_only_reads_needs_only_pgstac_read(postgres, place, backend_of):
