@@ -31,6 +31,7 @@ _PASSING = (
 _OPTIONS: dict[str, Any] = {
     "connect_timeout": 10,
     "application_name": "stacpin",
+    "client_encoding": "UTF8",  # of a database without an encoding texts would come as bytes
     "options": "-c search_path=pgstac,public -c timezone=UTC",
 }
 _REFUSAL = re.compile(r"authentication failed|no password supplied|pg_hba\.conf|does not exist|not permitted to log in")

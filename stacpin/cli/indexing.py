@@ -39,7 +39,8 @@ def register(app: typer.Typer) -> None:
         epilog="Example: stacpin index -C s3://acme/catalog --database-url postgresql://stacpin@db/stac\n\n"
         "Example: stacpin index --watch --every 5\n\n"
         "Exit codes: 0 the index has every version, 20 the database is another catalog's index, 30 a version is "
-        "damaged, 50 the database cannot be used, 60 it does not answer.\n\n"
+        "damaged, 40 the index lacks what --drop names, 50 the database or its URL cannot be used, 60 the database is "
+        "not there, does not answer, or refuses the user.\n\n"
         "Every option is an environment variable too: --database-url is STACPIN_DATABASE_URL, and "
         "STACPIN_DATABASE_URL_FILE names a file that holds its value.",
     )(index)

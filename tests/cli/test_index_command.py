@@ -67,6 +67,20 @@ def test_what_cannot_be_meant(cli, place, database, monkeypatch):
     assert (ran.code, ran.error["kind"]) == (50, "no-database")
 
 
+def test_a_database_that_is_not_there_or_refuses_is_60(cli, place, database, monkeypatch):
+    name = database.rpartition("/")[2]
+    for url, kind in (
+        (database.replace(name, "nowhere"), "storage-unavailable"),
+        (database.replace("stacpin-secret", "wrong"), "forbidden"),
+        (database.replace("stacpin:", "nobody:"), "forbidden"),
+    ):
+        ran = cli("index", "--database-url", url, "--json")
+        assert (ran.code, ran.error["kind"]) == (60, kind)
+    assert "60 the database is not there, does not answer, or refuses the user" in " ".join(
+        cli("index", "-h").out.split()
+    )
+
+
 def test_another_catalogs_index_is_left_alone(cli, place, database, tmp_path):
     cli("index")
     cli("init", tmp_path / "another")

@@ -106,6 +106,13 @@ def test_a_database_that_sorts_by_a_language_is_refused(postgres):
         prepare(Database(postgres.url("german")), "one")
 
 
+def test_a_database_without_an_encoding_is_refused(postgres):
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute("create database bytes template template0 encoding SQL_ASCII")
+    with pytest.raises(InvalidInput, match="has the encoding SQL_ASCII, not UTF8"):
+        prepare(Database(postgres.url("bytes")), "one")
+
+
 def test_errors_name_the_database_and_never_its_password(postgres, place):
     wrong = place.database.url.replace("stacpin-secret", "hunter2")
     with pytest.raises(Forbidden) as refused:
