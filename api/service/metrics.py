@@ -117,13 +117,13 @@ class Metrics:
             self._lag = (
                 Gauge(
                     "stacpin_index_lag_versions",
-                    "Versions that the index lacks.",
+                    "Versions that the index lacks of those that stacpin index saw when it last looked.",
                     registry=self.registry,
                     multiprocess_mode="livemax",
                 ),
                 Gauge(
                     "stacpin_index_lag_seconds",
-                    "For how long the oldest version exists that the index lacks.",
+                    "Since stacpin index last looked at all of the catalog, or has seen a version that it lacks.",
                     registry=self.registry,
                     multiprocess_mode="livemax",
                 ),

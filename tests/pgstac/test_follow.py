@@ -310,6 +310,23 @@ def test_the_index_says_when_it_was_looked_at(place):
     assert place.query("select id, indexed, head from pin.datasets") == [("ds", 1, 1)]
 
 
+def test_the_lag_is_told_by_what_a_follower_saw(place, backend_of):
+    """Nobody looks, nothing is known to be missing: but the time since the last look grows."""
+    place.put("ds", item(1))
+    place.follower.step()
+    backend = backend_of(place)
+    place.put("ds", item(2))
+    assert backend.lag().versions == 0
+    with psycopg.connect(place.database.url) as connection:
+        connection.execute("update pin.state set checked = now() - interval '1 hour'")
+    lag = backend.lag()
+    assert (lag.versions, lag.seconds > 3599) == (0, True)
+    place.catalog.store.replace(place.catalog.dataset("ds").log.path(2), b"damaged")
+    assert place.follower.step().failed
+    lag = backend.lag()
+    assert (lag.versions, lag.seconds < 60) == (1, True)
+
+
 def lose(place, seq: int) -> None:
     """Take back what was indexed from a place in the sequence on, as a crash or a failover may."""
     with psycopg.connect(place.database.url) as connection:
