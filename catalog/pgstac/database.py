@@ -11,7 +11,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from versioning.errors import Forbidden, Integrity, InvalidInput, StacpinError, StorageUnavailable
 
@@ -19,10 +19,9 @@ __all__ = ["Database", "check_url", "public_url"]
 
 _T = TypeVar("_T")
 # What passes by itself: another transaction was in the way, or the server went away, restarts, or is full for a moment.
+_IN_THE_WAY = (errors.DeadlockDetected, errors.SerializationFailure, errors.LockNotAvailable)
 _PASSING = (
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
-    errors.LockNotAvailable,
+    *_IN_THE_WAY,
     errors.CannotConnectNow,
     errors.TooManyConnections,
     errors.AdminShutdown,
@@ -46,6 +45,8 @@ class Database:
         ``postgresql://user:password@host:port/database``, with libpq's parameters; or libpq's own form.
     patience
         For how many seconds what passes by itself is tried again; 0 for not at all.
+    tell
+        What is told when the server does not answer, and when it does again.
 
     Raises
     ------
@@ -53,10 +54,12 @@ class Database:
         If the URL is none of a database.
     """
 
-    def __init__(self, url: str, *, patience: float = 60) -> None:
+    def __init__(self, url: str, *, patience: float = 60, tell: Callable[[str], object] = lambda _: None) -> None:
         check_url(url)
         self.url = url
         self.patience = patience
+        self._tell = tell
+        self._away = False
         self._keeps = False
         self._kept: psycopg.Connection | None = None
 
@@ -87,10 +90,15 @@ class Database:
                 stop=stop_after_delay(self.patience),
                 wait=wait_random_exponential(multiplier=0.05, max=5),
                 retry=retry_if_exception(_passes),
+                before_sleep=self._waits,
                 reraise=True,
             ):
                 with attempt:
-                    return self._once(work)
+                    done = self._once(work)
+                    if self._away:
+                        self._away = False
+                        self._tell(f"{public_url(self.url)} answers again")
+                    return done
         raise AssertionError  # tenacity raises what was raised last
 
     @contextmanager
@@ -116,14 +124,24 @@ class Database:
             self._let_go()
             raise
 
+    def _waits(self, state: RetryCallState) -> None:
+        error = None if state.outcome is None else state.outcome.exception()
+        if not self._away and not isinstance(_cause(error), _IN_THE_WAY):
+            self._away = True
+            self._tell(f"{public_url(self.url)} does not answer, and is tried again")
+
     def _let_go(self) -> None:
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.close()
 
 
+def _cause(error: BaseException | None) -> BaseException | None:
+    return error.__cause__ if isinstance(error, StacpinError) else error
+
+
 def _passes(error: BaseException) -> bool:
-    cause = error.__cause__ if isinstance(error, StacpinError) else error
+    cause = _cause(error)
     # A connection that broke, or was never made, has no state of its own to tell.
     broken = isinstance(cause, psycopg.OperationalError) and cause.sqlstate is None
     return (broken and not _refused(cause)) or isinstance(cause, _PASSING)

@@ -79,7 +79,7 @@ def index(
             kind="no-database",
         )
     with out.progress() as listen:
-        follower = Follower(place, Database(database_url), listener=listen)
+        follower = Follower(place, Database(database_url, tell=out.note), listener=listen)
         cleared = follower.prepare()
         if cleared is not None:
             _tell_cleared(out, cleared)

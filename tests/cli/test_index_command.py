@@ -149,3 +149,23 @@ def test_the_watch_follows_and_ends_in_order(place, database, number):
         assert process.wait(30) == 0
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+
+def test_the_watch_says_that_a_database_was_away(place, database, postgres):  # noqa: F811
+    """Also where it was away for less than the minute in which nothing has failed yet."""
+    command = [sys.executable, "-m", "stacpin", "index", "--watch", "--every", "0.1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            for said, work in (
+                ("pointer moves", postgres.stop),
+                ("does not answer, and is tried again", postgres.start),
+                ("answers again", process.terminate),
+            ):
+                assert said in next(line for line in process.stderr if "following" not in line)
+                work()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            if not (postgres.folder / "data" / "postmaster.pid").exists():
+                postgres.start()
