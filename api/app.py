@@ -25,6 +25,7 @@ from api.pictures.drawing import can_draw
 from api.service.deadlines import Deadline
 from api.service.encoding import EncodingChoice
 from api.service.health import Health
+from api.service.lanes import SearchLane
 from api.service.requests import RequestWatch, RouteNote
 from api.service.running import Running
 from api.service.security import SecurityHeaders
@@ -192,6 +193,7 @@ def _middlewares(settings: ApiSettings, running: Running, desk: Desk | None) -> 
         admission.append(Middleware(Admission, desk=desk))
     stack = [
         Middleware(RouteNote),
+        Middleware(SearchLane),
         Middleware(BrotliMiddleware, excluded_handlers=_UNCOMPRESSED),
         Middleware(EncodingChoice, uncompressed=[*_UNCOMPRESSED, _COMPRESSED_BY_ITSELF]),
         Middleware(EncodedETags),

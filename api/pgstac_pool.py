@@ -16,7 +16,7 @@ from psycopg import errors
 from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from catalog.pgstac.database import public_url
+from catalog.pgstac.database import check_url, public_url
 from versioning.errors import InvalidInput, StacpinError, StorageUnavailable
 
 __all__ = ["IndexPool", "PoolSettings", "Presence", "StaleIndex"]
@@ -106,9 +106,15 @@ class IndexPool:
         At most so many connections.
     presence
         Shared by all who ask the same database.
+
+    Raises
+    ------
+    InvalidInput
+        If the URL cannot be read.
     """
 
     def __init__(self, url: str, limits: PoolSettings, *, size: int, presence: Presence) -> None:
+        check_url(url)
         self._where = public_url(url)
         self._url = url
         self._limits = limits

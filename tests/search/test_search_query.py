@@ -17,6 +17,7 @@ for _ in range(3_000):
 NESTED = [[0, 0], [1, 0], [1, 1], [0, 0]]
 for _ in range(3_000):
     NESTED = [NESTED]
+SQUARE = [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
 COLLECTION = {"type": "Point", "coordinates": [0, 0]}
 for _ in range(3_000):
     COLLECTION = {"type": "GeometryCollection", "geometries": [COLLECTION]}
@@ -177,6 +178,8 @@ def test_geometries(value):
         {"type": "GeometryCollection", "geometries": [[]]},
         {"type": "Feature", "geometry": None, "properties": {}},
         {"type": "MultiPoint", "coordinates": [[0, 0]] * 60_000},
+        {"type": "MultiLineString", "coordinates": [[[0, 0], [1, 1]]] * 2_001},
+        {"type": "GeometryCollection", "geometries": [{"type": "Polygon", "coordinates": [SQUARE] * 400}] * 6},
         '{"type":"Point","coordinates":' + "[" * 5_000,
     ],
 )
