@@ -91,7 +91,6 @@ def create_app(
     running = Running(settings, tracer_provider)
     if backend is None:
         backend = _backend(settings, running)
-    health = running.health(backend)
     found = running.observed(backend)
     passage, desk = OPEN, None
     if settings.access is not None:
@@ -102,6 +101,7 @@ def create_app(
         desk = Desk(settings.access, proxied=settings.proxy_headers)
         passage = passage_of(desk, found.catalog.store, settings.access.hrefs)
         found = VisibleBackend(found)
+    health = running.health(backend, *(desk.probes() if desk else ()))
     title = settings.title or found.catalog.settings.title or "stacpin"
     framework = FrameworkSettings(
         _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings takes it

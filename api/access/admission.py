@@ -5,10 +5,9 @@ Nothing of an answer is sent before its line is in the log of reads.
 
 from __future__ import annotations
 
-import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,12 +25,12 @@ from api.access.settings import AccessSettings
 from api.access.signatures import HrefKeys
 from api.errors import problem
 from api.middleware import is_head, route_path
+from api.service.health import Check, Probe
 from api.service.logs import REQUEST_ID
 from versioning.errors import StacpinError
 
 __all__ = ["Admission", "Desk"]
 
-_log = logging.getLogger(__name__)
 # Whether the process and the catalog live is asked by machines, often, and tells nothing of what is in it.
 _HEALTH = frozenset({"/_mgmt/ping", "/_mgmt/health"})
 _OBJECTS = "/objects/"
@@ -81,6 +80,24 @@ class Desk:
             self.log = ReadLog(settings.folder / found.path, sync=found.sync, rotate_bytes=found.rotate_bytes)
             self.log.open()
             self.log_required = found.required
+
+    def probes(self) -> Sequence[Probe]:
+        """What readiness depends on: the log, if nothing may be read without it."""
+        return [LogProbe(self.log)] if self.log is not None and self.log_required else []
+
+
+class LogProbe:
+    """Whether the log of reads can be written: as it was at the last read, and after a failure by trying again."""
+
+    name = "log"
+
+    def __init__(self, log: ReadLog) -> None:
+        self._log = log
+
+    def check(self) -> Check:
+        """Ask nothing of the disk unless writing has failed."""
+        ok = not self._log.failing or self._log.try_again()
+        return Check(self.name, ok=ok, detail="can be written" if ok else "cannot be written")
 
 
 class Admission:
@@ -188,8 +205,7 @@ class _Answer:
             return True
         try:
             await run_in_threadpool(log.write, self._entry(status))
-        except StacpinError as error:
-            _log.error("%s", error)
+        except StacpinError:  # which the log itself has told to the operator
             return not self._desk.log_required
         return True
 

@@ -3,14 +3,19 @@
 Several threads and processes may write to one log: who writes holds a lock on the file (``flock``), and finds the end
 of the chain under it. A line is on disk (``fdatasync``) before anything of the answer is sent, unless ``sync`` is off.
 A full file is renamed, ``reads.jsonl.00000001`` and so on, and the next one goes on with the chain.
+
+That writing fails is said once when it begins and once when it ends, not for each read.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import logging
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,9 +29,12 @@ from versioning.errors import StorageUnavailable
 
 __all__ = ["START", "ReadLog", "line_hash", "parts_of"]
 
+_log = logging.getLogger(__name__)
 # What the first line of a chain has in the place of the line before.
 START = "0" * 64
 _BLOCK = 64 * 1024
+_PAGE = b"\0" * 4096
+_NO_FOLDER_RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,13 @@ class ReadLog:
         self._file: int | None = None
         self._end: _End | None = None
         self._process = os.getpid()
+        self._telling = Lock()
+        self._failing = False
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last that was tried could not be written."""
+        return self._failing
 
     def open(self) -> None:
         """See whether it can be written to, before anybody waits for an answer.
@@ -111,7 +126,49 @@ class ReadLog:
                 finally:
                     os.close(waiting)
         except OSError as error:
+            self._became(error)
             raise _unavailable(error) from error
+        self._became(None)
+
+    def try_again(self) -> bool:
+        """Whether it can be written to, without a line in it.
+
+        It is opened and locked as for a line, and a page is written to a file without a name beside it: that finds a
+        full disk, a quota and a broken disk. Where no files may be made in the folder, its free space is looked at.
+        """
+        try:
+            self.open()
+            self._try_disk()
+        except StorageUnavailable:
+            return False
+        except OSError as error:
+            self._became(error)
+            return False
+        self._became(None)
+        return True
+
+    def _try_disk(self) -> None:
+        folder = self._path.parent
+        try:
+            with tempfile.TemporaryFile(dir=folder, buffering=0) as trial:
+                trial.write(_PAGE)
+                if self._sync:
+                    os.fdatasync(trial.fileno())
+        except OSError as error:
+            if error.errno not in _NO_FOLDER_RIGHTS:
+                raise
+            found = os.statvfs(folder)
+            if not found.f_bavail:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+    def _became(self, error: OSError | None) -> None:
+        """Say that it fails, or works again, if it did not before."""
+        with self._telling:
+            before, self._failing = self._failing, error is not None
+        if error is not None and not before:
+            _log.error("The log of reads cannot be written: %s: %s (errno %s)", self._path, error.strerror, error.errno)
+        elif error is None and before:
+            _log.error("The log of reads can be written again: %s", self._path)
 
     def close(self) -> None:
         """Let go of the file."""

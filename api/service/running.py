@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from fastapi import FastAPI
 
 from api.backend import Backend
-from api.service.health import CatalogProbe, Health, Probed
+from api.service.health import CatalogProbe, Health, Probe, Probed
 from api.service.observing import Lagging, ObservedBackend, ObservedStore, Observer
 from api.settings import ApiSettings
 from versioning.catalog import Catalog
@@ -76,10 +76,10 @@ class Running:
         """The backend, with every search of it observed."""
         return ObservedBackend(backend, self.observers) if self.observers else backend
 
-    def health(self, backend: Backend) -> Health:
-        """Readiness: the catalog, and what the backend itself depends on."""
+    def health(self, backend: Backend, *others: Probe) -> Health:
+        """Readiness: the catalog, what the backend itself depends on, and others."""
         more = backend.probes() if isinstance(backend, Probed) else ()
-        return Health([CatalogProbe(backend.catalog.store), *more])
+        return Health([CatalogProbe(backend.catalog.store), *more, *others])
 
     def lifespan(self, backend: Backend) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
         """What begins and ends with the application."""

@@ -145,7 +145,6 @@ def test_what_cannot_be_logged_is_not_answered(hidden, path, monkeypatch):
             assert (answer.status_code, answer.json()["code"]) == (503, "log-unavailable")
             assert "dem" not in answer.text
             assert str(path) not in answer.text
-        assert asked.client.get("/_mgmt/health").status_code == 200
         assert path.read_bytes() == before  # half a line is taken back
         monkeypatch.undo()
     assert asked.client.get("/collections/dem").status_code == 200
@@ -153,10 +152,53 @@ def test_what_cannot_be_logged_is_not_answered(hidden, path, monkeypatch):
     assert proven(path).lines == 2
 
 
+def test_readiness_fails_while_it_cannot_be_written(hidden, path, monkeypatch, caplog):
+    asked = logging(hidden, path)
+    asked.client.app.state.health._watched[1]._kept = 0.0
+
+    def health() -> tuple[int, dict]:
+        answer = asked.client.get("/_mgmt/health")
+        return answer.status_code, next(each for each in answer.json()["checks"] if each["name"] == "log")
+
+    assert health() == (200, {"name": "log", "ok": True, "detail": "can be written"})
+    full = Full()
+    monkeypatch.setattr("api.access.read_log.os.write", full)
+    monkeypatch.setattr("api.access.read_log.ReadLog._try_disk", lambda _: os.write(-1, b""))
+    for _ in range(3):
+        assert asked.client.get("/collections/dem").status_code == 503
+        assert health() == (503, {"name": "log", "ok": False, "detail": "cannot be written"})
+    monkeypatch.undo()
+    # Without a read, which no load balancer would send now.
+    assert health()[0] == 200
+    assert path.read_bytes() == b""
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    told = [(each.levelname, each.getMessage()) for each in caplog.records if each.name == "api.access.read_log"]
+    assert told == [
+        ("ERROR", f"The log of reads cannot be written: {path}: No space left on device (errno 28)"),
+        ("ERROR", f"The log of reads can be written again: {path}"),
+    ]
+
+
+def test_what_is_tried_needs_no_right_to_make_files(path, monkeypatch):
+    log = ReadLog(path)
+
+    def refused(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("api.access.read_log.tempfile.TemporaryFile", refused)
+    assert log.try_again()
+    room = os.statvfs_result((4096, 4096, 10, 0, 0, 10, 10, 10, 0, 255))
+    monkeypatch.setattr("api.access.read_log.os.statvfs", lambda _: room)
+    assert not log.try_again()
+    assert log.failing
+
+
 def test_an_operator_may_want_answers_all_the_same(hidden, path, monkeypatch):
     asked = logging(hidden, path, required=False)
     monkeypatch.setattr("api.access.read_log.os.write", Full())
     assert asked.client.get("/collections/dem").status_code == 200
+    names = [each["name"] for each in asked.client.get("/_mgmt/health").json()["checks"]]
+    assert names == ["catalog"]
 
 
 def test_a_line_that_is_not_on_disk_is_not_answered(hidden, path, monkeypatch):
