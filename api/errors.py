@@ -25,9 +25,9 @@ _RETRY_AFTER = "5"
 
 def problem(status: int, code: str, description: str, hint: str | None = None, **headers: str) -> JSONResponse:
     """An error answer: ``{"code", "description", "hint"?}``."""
-    body = {"code": code, "description": description}
+    body = {"code": code, "description": _as_text(description)}
     if hint:
-        body["hint"] = hint
+        body["hint"] = _as_text(hint)
     return JSONResponse(body, status_code=status, headers={"Cache-Control": "no-store", **headers})
 
 
@@ -79,6 +79,11 @@ def add_error_handlers(app: FastAPI, *, hide: str) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _as_text(text: str) -> str:
+    """The text, with halves of surrogate pairs escaped: JSON can bring them in, and UTF-8 cannot take them out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _unknown_member(entry: Any) -> bool:

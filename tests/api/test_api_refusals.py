@@ -344,3 +344,10 @@ def test_the_query_extension_is_told_from_its_successor(client):
 def test_an_unknown_member_of_a_member_is_named_with_its_place(client):
     body = refused(client.post("/search", json={"collections": [FIRST], "fields": {"query": ["id"]}}), 400)
     assert body["description"] == "fields.query is not a parameter of this route"
+
+
+def test_half_a_surrogate_pair_is_told_escaped(client):
+    body = b'{"version": "\\ud800", "collections": ["landcover"]}'
+    answer = client.post("/search", content=body, headers={"Content-Type": "application/json"})
+    refused(answer, answer.status_code, "\\ud800")
+    assert answer.status_code in {400, 404}
