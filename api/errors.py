@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from api.params import SearchPostRequest, takes_hint
 from api.service.logs import REQUEST_ID
-from versioning.errors import StacpinError
+from versioning.errors import Forbidden, InvalidInput, StacpinError, StorageUnavailable
 
 __all__ = ["add_error_handlers", "problem"]
 
@@ -47,7 +47,10 @@ def add_error_handlers(app: FastAPI, *, hide: str) -> None:
 
     def refused(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, StacpinError)
-        if error.http_status >= _SERVER_ERROR:
+        if _of_operator(error):
+            _log.error("the catalog cannot be read: %s: %s", error.kind, error)
+            error = StorageUnavailable("The catalog's store does not answer.", hint="Try again in a few seconds.")
+        elif error.http_status >= _SERVER_ERROR:
             _log.error("%s: %s", error.kind, error)
         hint = public(error.hint) if error.hint else None
         # Stores and databases that do not answer mostly do so again in a moment.
@@ -84,6 +87,14 @@ def add_error_handlers(app: FastAPI, *, hide: str) -> None:
 def _as_text(text: str) -> str:
     """The text, with halves of surrogate pairs escaped: JSON can bring them in, and UTF-8 cannot take them out."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _of_operator(error: StacpinError) -> bool:
+    """Whether the words are for whoever runs the server: addresses and keys of its store, rights that it lacks there.
+
+    A path that no store takes was the client's. What the API itself forbids has kinds of its own.
+    """
+    return (error.of_store and not isinstance(error, InvalidInput)) or error.kind == Forbidden.kind
 
 
 def _unknown_member(entry: Any) -> bool:

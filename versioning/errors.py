@@ -2,7 +2,8 @@
 
 Every error carries ``kind`` (a stable string for programs), ``message`` (the value and the reason) and ``hint``
 (the way out); ``data`` may hold a report for programs. ``exit_code`` and ``http_status`` are what the CLI and the API
-answer with.
+answer with. ``of_store`` is set where a store's own words are in the message: its address, its keys, its credentials.
+They are for whoever runs it, not for strangers.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class StacpinError(Exception):
     kind: str = "error"
     exit_code: ClassVar[int] = 11
     http_status: ClassVar[int] = 500
+    of_store: bool = False
 
     def __init__(
         self,

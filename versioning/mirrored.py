@@ -267,7 +267,9 @@ class MirroredStore(ReadOnly):
         """Ask the catalog's own store, unless it did not answer a moment ago."""
         down = self._down
         if down is not None and time.monotonic() < down[0]:
-            raise StorageUnavailable(down[1].message, hint=down[1].hint)
+            again = StorageUnavailable(down[1].message, hint=down[1].hint)
+            again.of_store = down[1].of_store
+            raise again
         try:
             answer = call()
         except StorageUnavailable as error:

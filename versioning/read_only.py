@@ -74,7 +74,9 @@ class Gone:
         self.url = url
 
     def _fail(self, *_: object, **__: object) -> NoReturn:
-        raise StorageUnavailable(f"{self.url} does not exist.", hint="Mount it, or name another path.")
+        error = StorageUnavailable(f"{self.url} does not exist.", hint="Mount it, or name another path.")
+        error.of_store = True
+        raise error
 
     get = get_range = stream = size = put_new = put_stream = put_record = replace = delete = now = list = folders = (
         _fail

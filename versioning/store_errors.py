@@ -125,8 +125,8 @@ _CODES: dict[str, _Maker] = {
 }
 
 
-def translate(where: str, error: BaseException) -> StacpinError:  # noqa: PLR0911 - one answer for each kind of error
-    """The error of ours that says what happened at ``where``, why, and what to do.
+def translate(where: str, error: BaseException) -> StacpinError:
+    """The error of ours that says what happened at ``where``, why, and what to do; it is marked ``of_store``.
 
     Parameters
     ----------
@@ -135,6 +135,15 @@ def translate(where: str, error: BaseException) -> StacpinError:  # noqa: PLR091
     error
         What obstore or the system raised.
     """
+    return _marked(_meaning(where, error))
+
+
+def _marked(error: StacpinError) -> StacpinError:
+    error.of_store = True
+    return error
+
+
+def _meaning(where: str, error: BaseException) -> StacpinError:  # noqa: PLR0911 - one answer for each kind of error
     text = str(error)
     # obstore ends with a "Debug source" that repeats everything, some of it escaped.
     text = text.partition("\nDebug source")[0]
@@ -173,14 +182,15 @@ def translate(where: str, error: BaseException) -> StacpinError:  # noqa: PLR091
 def by_code(where: str, code: str, said: str) -> StacpinError:
     """The same for an S3 error whose code is known already."""
     if code in _CODES:
-        return _CODES[code](where, said)
-    return StorageUnavailable(f"{where}: the store did not do it ({said}).", hint="Try again when the store can.")
+        return _marked(_CODES[code](where, said))
+    hint = "Try again when the store can."
+    return _marked(StorageUnavailable(f"{where}: the store did not do it ({said}).", hint=hint))
 
 
 def no_login(url: str, error: Exception) -> StacpinError:
     """What botocore's failure to find or renew credentials means."""
     said = first_line(error)
-    return _expired(url, said) if _LOGIN_EXPIRED.search(str(error)) else _wrong(url, said)
+    return _marked(_expired(url, said) if _LOGIN_EXPIRED.search(str(error)) else _wrong(url, said))
 
 
 def denied_without_reason(error: BaseException) -> bool:
