@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from api.urls import Urls
 
-__all__ = ["mount_browser"]
+__all__ = ["is_built", "mount_browser"]
 
 _NOT_FOUND = 404
 _NOT_BUILT = """<!doctype html>
@@ -45,6 +45,11 @@ class _SinglePage(StaticFiles):
         hashed = path.startswith(("js", "css", "img"))
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if hashed else "no-cache"
         return response
+
+
+def is_built(folder: Path) -> bool:
+    """Whether the built files are there."""
+    return (folder / "index.html").is_file()
 
 
 def mount_browser(
@@ -90,7 +95,7 @@ def mount_browser(
 
     app.add_route("/favicon.ico", no_icon, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_route("/browser", to_folder, methods=["GET", "HEAD"], include_in_schema=False)
-    if (folder / "index.html").is_file():
+    if is_built(folder):
         app.mount("/browser", _SinglePage(directory=folder, html=True), name="browser")
     else:
         app.add_route("/browser/{path:path}", not_built, methods=["GET", "HEAD"], include_in_schema=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import signal
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -13,14 +12,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from api.service.listening import address_of, bound_socket, listen
 from api.settings import ApiSettings
 from versioning.errors import InvalidInput, StorageUnavailable
 
 if TYPE_CHECKING:
+    import socket
+
     import uvicorn
 
-__all__ = ["check_exposed", "listening_socket", "serve"]
-
+__all__ = ["check_exposed", "serve"]
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _UNHEARD = 30
 
@@ -60,6 +61,7 @@ def serve(
     *,
     public: bool = False,
     log_level: str = "info",
+    ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until stopped (Ctrl-C or SIGTERM), and then let requests that run finish.
 
@@ -73,17 +75,20 @@ def serve(
         Whether everybody who reaches the address may read everything: said on purpose, or access settings are needed.
     log_level
         What uvicorn prints: critical, error, warning, info, debug.
+    ready
+        Is told the address, without a slash at its end, once it is listened on.
 
     Raises
     ------
     InvalidInput
         If others can reach the address, and nothing says who may read.
     StacpinError
-        If the catalog cannot be opened, or the port of the metrics is taken; nothing listens then.
+        If the catalog cannot be opened, or an address is taken; nothing listens then.
     """
     check_exposed(settings, host, public=public)
     with ExitStack() as stack:
         stop = stack.enter_context(_stopped_in_order())
+        listening = stack.enter_context(bound_socket(host, port))
         if settings.workers > 1 and settings.metrics is not None:
             # prometheus_client reads it when it is imported: here, and in each worker.
             os.environ[_FOLDER] = stack.enter_context(tempfile.TemporaryDirectory(prefix="stacpin-metrics-"))
@@ -94,11 +99,13 @@ def serve(
         app = make()  # also before workers: what is wrong is said once, and nothing listens
         if settings.metrics_address is not None:
             _serve_metrics(settings, app, stack)
+        address = address_of(host, listening)
         config = _config(settings, make if settings.workers > 1 else app, host, port, log_level)
-        if settings.workers > 1:
-            _run_several(config, stop)
-        else:
-            _run_one(config, stop)
+        listen(listening, config.backlog)
+        if ready is not None:
+            ready(address)
+        run = _run_several if settings.workers > 1 else _run_one
+        run(config, listening, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +189,7 @@ def _config(settings: ApiSettings, app: Any, host: str, port: int, log_level: st
     return config
 
 
-def _run_one(config: uvicorn.Config, stop: _Stop) -> None:
+def _run_one(config: uvicorn.Config, listening: socket.socket, stop: _Stop) -> None:
     import uvicorn
 
     server = uvicorn.Server(config)
@@ -192,38 +199,16 @@ def _run_one(config: uvicorn.Config, stop: _Stop) -> None:
 
     stop.then = end
     if not stop.asked.is_set():
-        server.run()
+        server.run([listening])
 
 
-def _run_several(config: uvicorn.Config, stop: _Stop) -> None:
+def _run_several(config: uvicorn.Config, listening: socket.socket, stop: _Stop) -> None:
     """Uvicorn's own supervisor: it starts anew what dies or hangs, and passes signals on."""
     from uvicorn.supervisors import Multiprocess
 
-    with listening_socket(config.host, config.port, config.backlog) as listening:
-        supervisor = Multiprocess(config, sockets=[listening])
-        if not stop.asked.is_set():
-            supervisor.run()
-
-
-def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
-    """A socket for several processes, made as asyncio makes its own.
-
-    The protocol is named: asyncio turns Nagle's algorithm off only where it is. With it on, each answer waits for the
-    client's delayed acknowledgement: two workers gave 148 items a second, and 526 without.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((host, port))
-        made.listen(backlog)
-    except OSError as error:
-        made.close()
-        raise StorageUnavailable(
-            f"{host}:{port} cannot be listened on: {error.strerror}.", hint="Choose another port."
-        ) from error
-    made.set_inheritable(True)
-    return made
+    supervisor = Multiprocess(config, sockets=[listening])
+    if not stop.asked.is_set():
+        supervisor.run()
 
 
 def _serve_metrics(settings: ApiSettings, app: Any, stack: ExitStack) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +14,7 @@ from stacpin.cli.context import CatalogOption, output, store_url
 from stacpin.cli.indexing import DatabaseOption
 from stacpin.cli.output import StoppedAsMeant
 from stacpin.cli.service_command import ServiceCommand
-from versioning.errors import InvalidInput, StorageUnavailable
+from versioning.errors import InvalidInput
 
 if TYPE_CHECKING:
     from api.settings import ApiSettings
@@ -130,13 +130,24 @@ def serve(
         access=None if access is None else load_access(access),
     )
     check_exposed(settings, host, public=public)
-    free = free_port(host, port)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{free}"
     said = out.note if log_format == "text" else lambda _: None  # what reads JSON lines reads nothing else
-    said(f"STAC API  {address}/\nbrowser   {address}/browser/\nstop with Ctrl-C")
-    run(settings, host=host, port=free, public=public, log_level="warning")
+    lines = _lines(settings)
+    run(settings, host=host, port=port, public=public, log_level="warning", ready=lambda at: said(lines(at)))
     said("stopped")
     raise StoppedAsMeant
+
+
+def _lines(settings: ApiSettings) -> Callable[[str], str]:
+    """What is said once an address is listened on."""
+    from api.browser_files import is_built
+
+    def told(address: str) -> str:
+        lines = [f"STAC API  {address}/"]
+        lines += [f"browser   {address}/browser/"] if is_built(settings.browser) else []
+        lines += [f"public    {settings.public_url}/"] if settings.public_url else []
+        return "\n".join([*lines, "stop with Ctrl-C"])
+
+    return told
 
 
 def _settings(**values: Any) -> ApiSettings:
@@ -154,13 +165,7 @@ def _settings(**values: Any) -> ApiSettings:
 
 def free_port(host: str, port: int) -> int:
     """The port, or a free one for 0; an error that says so if it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise StorageUnavailable(
-                f"{host}:{port} cannot be listened on: {error.strerror}.", hint="Choose another --port, or --port 0."
-            ) from error
+    from api.service.listening import bound_socket
+
+    with bound_socket(host, port) as probe:
         return probe.getsockname()[1]

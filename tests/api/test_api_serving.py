@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ import httpx
 import pytest
 from served import Served, free_port, served
 
-from api.server import listening_socket
+from api.service.listening import listening_socket
 from versioning.errors import StorageUnavailable
 
 pytestmark = pytest.mark.slow
@@ -243,8 +245,39 @@ def test_answers_of_workers_are_sent_at_once():
 def test_an_address_that_is_taken_is_one_error():
     with listening_socket("127.0.0.1", 0, 16) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(StorageUnavailable, match="cannot be listened on"):
+        with pytest.raises(StorageUnavailable, match=f"127.0.0.1:{port} cannot be listened on") as refused:
             listening_socket("127.0.0.1", port, 16)
+        assert refused.value.hint == "Choose another --port, or --port 0."
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_is_not_of_this_machine(host):
+    with pytest.raises(StorageUnavailable) as refused:
+        listening_socket(host, 0, 16)
+    assert "--host" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nothing_is_said_of_an_address_that_cannot_be_listened_on(own_site, tmp_path, workers):
+    port = str(free_port())
+    words = ["-C", str(own_site.folder), "--port", port, "--metrics", port, "--workers", workers]
+    command = [sys.executable, "-m", "stacpin", "serve", *words]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 60
+    assert ran.stderr.startswith(f"error: 127.0.0.1:{port} cannot be listened on")
+    assert "STAC API" not in ran.stderr
+
+
+def test_what_is_said_of_an_address_is_true_then(own_site, tmp_path):
+    command = [sys.executable, "-m", "stacpin", "serve", "-C", str(own_site.folder), "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            url = process.stderr.readline().split()[-1]
+            assert httpx.get(f"{url}_mgmt/ping", timeout=30).status_code == 200  # at the first try
+        finally:
+            process.terminate()
+        assert process.wait(40) == 0
 
 
 def test_a_catalog_that_is_not_there_starts_no_workers(tmp_path):

@@ -54,6 +54,21 @@ def test_every_option_is_a_variable(asked, monkeypatch):
     assert (settings.proxy_headers, settings.otel) == (True, True)
 
 
+@pytest.mark.parametrize("built", [True, False])
+def test_what_is_said_once_it_listens(asked, monkeypatch, built):
+    monkeypatch.setattr(api.server, "serve", lambda _, **where: where["ready"]("http://127.0.0.1:8080"))
+    monkeypatch.setattr("api.browser_files.is_built", lambda _: built)
+    ran, _ = asked("--public-url", "https://example.org/stac/")
+    assert ran.err.splitlines() == [
+        "STAC API  http://127.0.0.1:8080/",
+        *(["browser   http://127.0.0.1:8080/browser/"] if built else []),
+        "public    https://example.org/stac/",
+        "stop with Ctrl-C",
+        "stopped",
+    ]
+    assert asked("--log-format", "json")[0].err == ""
+
+
 def test_the_command_line_comes_first_and_empty_is_unset(asked, monkeypatch):
     monkeypatch.setenv("STACPIN_WORKERS", "3")
     monkeypatch.setenv("STACPIN_PUBLIC_URL", "")

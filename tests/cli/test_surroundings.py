@@ -158,7 +158,9 @@ def test_ctrl_c_leaves_the_catalog_as_it_was(place):
 def test_ctrl_c_is_how_a_server_stops(here):
     process = _start("serve", "--port", "0", "-C", here / "catalog", cwd=here)
     assert process.stderr is not None
-    address, _, _ = (process.stderr.readline().split()[-1] for _ in range(3))
+    address = process.stderr.readline().split()[-1]
+    while process.stderr.readline() != "stop with Ctrl-C\n":
+        pass
     _answers(address, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
