@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import signal
 import tempfile
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import uvicorn
 
 __all__ = ["check_exposed", "serve"]
+
+_log = logging.getLogger(__name__)
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _UNHEARD = 30
 
@@ -102,10 +105,13 @@ def serve(
         address = address_of(host, listening)
         config = _config(settings, make if settings.workers > 1 else app, host, port, log_level)
         listen(listening, config.backlog)
+        fields = {"address": address, "catalog": settings.catalog, "workers": settings.workers}
+        _log.info("listening on %s", address, extra={"fields": fields})
         if ready is not None:
             ready(address)
         run = _run_several if settings.workers > 1 else _run_one
         run(config, listening, stop)
+        _log.info("stopped", extra={"fields": {"address": address}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +209,9 @@ def _run_one(config: uvicorn.Config, listening: socket.socket, stop: _Stop) -> N
 
 
 def _run_several(config: uvicorn.Config, listening: socket.socket, stop: _Stop) -> None:
-    """Uvicorn's own supervisor: it starts anew what dies or hangs, and passes signals on."""
-    from uvicorn.supervisors import Multiprocess
+    from api.service.workers import Supervisor
 
-    supervisor = Multiprocess(config, sockets=[listening])
+    supervisor = Supervisor(config, sockets=[listening])
     if not stop.asked.is_set():
         supervisor.run()
 

@@ -82,6 +82,8 @@ def configuration(form: Literal["text", "json"], level: str, *, requests: bool) 
             "uvicorn.error": {"level": level.upper()},
             "uvicorn.access": {"level": "CRITICAL", "propagate": False},
             "api": {"level": level.upper()},
+            # That it begins and ends: for people the command says it, in words of its own.
+            "api.server": {"level": "INFO" if form == "json" else level.upper()},
             "api.service.requests": {"level": "INFO" if requests else "CRITICAL"},
         },
     }

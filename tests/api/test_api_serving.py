@@ -217,6 +217,13 @@ def test_workers_share_an_address_and_their_metrics(own_site, tmp_path):
         assert counted(port, asked) == 40
         assert server.stop() == 0
         lines = [json.loads(line) for line in server.said.splitlines()]
+        told = [(line["level"], line["message"]) for line in lines if line["logger"] == "api.server"]
+        assert told == [("info", f"listening on {server.url}"), ("info", "stopped")]
+        began = next(line for line in lines if line["logger"] == "api.server")
+        assert (began["address"], began["catalog"], began["workers"]) == (server.url, str(own_site.folder), 2)
+        (died,) = (line for line in lines if line["logger"] == "api.service.workers")
+        assert (died["level"], died["worker"], died["exit_code"]) == ("warning", first, -9)
+        assert died["replaced_by"] in again
         assert [line["route"] for line in lines if "route" in line].count("/collections/{collection_id}") == 40
 
 
