@@ -153,7 +153,8 @@ class PublicAddress:
                 headers = [(key, value) for key, value in scope["headers"] if key != b"host"]
                 scope |= {"scheme": self.scheme, "headers": [*headers, (b"host", self.host)]}
             if self.root:
-                # ASGI wants the path with its root; most proxies take the root away.
-                under = scope["path"] == self.root or scope["path"].startswith(f"{self.root}/")
-                scope |= {"root_path": self.root, "path": scope["path"] if under else self.root + scope["path"]}
+                # ASGI wants the path with its root; most proxies take the root away. People type the root alone.
+                path = f"{self.root}/" if scope["path"] == self.root else scope["path"]
+                under = path.startswith(f"{self.root}/")
+                scope |= {"root_path": self.root, "path": path if under else self.root + path}
         await self.app(scope, receive, send)

@@ -151,6 +151,10 @@ def test_public_url_and_root_path(client_of, site):
     rooted = client_of(site, root_path="/stac")
     for path in ("/collections", "/stac/collections"):  # behind proxies that take the root away, and that leave it
         assert rooted.get(path).json()["links"][0]["href"] == "http://api.test/stac/collections"
+    for options in ({"root_path": "/stac"}, {"public_url": "http://api.test/stac"}):
+        landing = client_of(site, **options)
+        assert landing.get("/stac").json() == landing.get("/stac/").json() == landing.get("/").json()
+        assert landing.get("/stacked").status_code == 404
     assert rooted.get("/search?limit=1").json()["links"][0]["href"] == "http://api.test/stac/search?limit=1"
     assert rooted.get("/browser/config.js").text.count("http://api.test/stac/") == 1
     forwarded = {"X-Forwarded-Host": "proxy.example", "X-Forwarded-Proto": "https"}

@@ -91,3 +91,10 @@ def test_what_it_says_it_conforms_to(stac):
     for name in ("CORE", "COLLECTIONS", "FEATURES", "ITEM_SEARCH", "FIELDS", "SORT", "FILTER", "COLLECTION_SEARCH"):
         assert stac.conforms_to(name), name
     assert stac.conforms_to("COLLECTION_SEARCH_FREE_TEXT")
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_path_in_front_of_all_routes(site, end):
+    with Server(site.folder, root_path="/geo") as running:
+        client = pystac_client.Client.open(f"{running.url}/geo{end}")
+        assert {each.id for each in client.get_collections()} == {"landcover--v3", "dem--v1"}
