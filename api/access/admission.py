@@ -35,6 +35,7 @@ __all__ = ["Admission", "Desk"]
 _HEALTH = frozenset({"/_mgmt/ping", "/_mgmt/health"})
 _OBJECTS = "/objects/"
 _BROWSER = "/browser/"
+_BROWSER_SETTINGS = "/browser/config.js"
 _MAX_AGE = re.compile(r"max-age=(\d+)")
 # Tokens that somebody has put where they do not belong: in a path.
 _SECRETS = re.compile(r"stacpin_[A-Za-z0-9_-]{20,}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_.-]+")
@@ -147,7 +148,8 @@ class Admission:
         except (Unauthorized, Unreadable):
             self.desk.rates.hit(None, address)  # guessing tokens has its price too
             raise
-        self.desk.rates.hit(asking.reader, address)
+        if not _is_browser_file(route_path(scope)):
+            self.desk.rates.hit(asking.reader, address)
 
 
 class _Answer:
@@ -226,6 +228,11 @@ class _Answer:
             "objects": sorted(asking.objects),
             "reason": None if asking.reason is None else _shown(asking.reason),
         }
+
+
+def _is_browser_file(path: str) -> bool:
+    """Whether it is one of the many files of STAC Browser; its settings are made from the catalog, and count."""
+    return path.startswith(_BROWSER) and path != _BROWSER_SETTINGS
 
 
 def _shown(text: str) -> str:

@@ -42,6 +42,20 @@ def test_too_many(hidden):
     assert statuses(asked, 5, "/_mgmt/ping") + statuses(asked, 5, "/_mgmt/health") == [200] * 10
 
 
+def test_files_of_the_browser_do_not_count(hidden, tmp_path):
+    (tmp_path / "index.html").write_text("<!doctype html>")
+    (tmp_path / "app.js").write_text("1")
+    asked = limited(hidden, None, "2/hour", browser_dir=tmp_path)
+    for path in ("/browser/", "/browser/app.js", "/browser/collections/dem--v1"):
+        assert statuses(asked, 2, path) == [200, 200]
+    # What it asks for then does, and so do its settings, which are made from the catalog.
+    assert statuses(asked, 1, "/browser/config.js") + statuses(asked, 2, "/conformance") == [200, 200, 429]
+    assert statuses(asked, 1, "/browser/app.js") == [200]
+    # Nor is it a place to guess tokens at.
+    guess = {"Authorization": f"Bearer {token('guess')}"}
+    assert statuses(limited(hidden, None, "1/hour"), 2, "/browser/", guess) == [401, 429]
+
+
 def test_guessing_tokens_counts_too(hidden):
     asked = limited(hidden, None, "3/hour")
     wrong = [{"Authorization": f"Bearer {token(f'guess{n}')}"} for n in range(5)]
