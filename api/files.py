@@ -20,7 +20,7 @@ from api.file_listing import Listing, html_blocks, json_blocks, wants_json
 from api.file_tree import LAYERS, Versions, find_file, folder_of, project_of
 from api.middleware import is_head
 from api.objects import OPEN, Passage, Presigner, serve_object
-from api.responses import ALIAS, IMMUTABLE, etag_of, matches, stamped
+from api.responses import ALIAS, IMMUTABLE, etag_of, matches, stamped, unsized
 from api.urls import Urls, link
 from versioning.catalog import Catalog
 from versioning.dataset import Dataset
@@ -143,11 +143,7 @@ class _Tree:
         blocks = _blocks(self.folders.pinned(urls, url, parts, version), as_json)
         # The first block is made before the status is sent: damage that shows at once is an error, not a broken stream.
         first = list(islice(blocks, 1))
-        return (
-            Response(headers=headers)
-            if is_head(request.scope)
-            else StreamingResponse(chain(first, blocks), headers=headers)
-        )
+        return unsized(headers) if is_head(request.scope) else StreamingResponse(chain(first, blocks), headers=headers)
 
     def file(self, request: Request, asked: tuple[str, ...]) -> Response:
         """A file by the names in its path."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from api.pictures.drawing import can_draw
 
-__all__ = ["ALIAS", "IMMUTABLE", "MOVING", "etag_of", "matches", "reply", "stamped"]
+__all__ = ["ALIAS", "IMMUTABLE", "MOVING", "etag_of", "matches", "reply", "stamped", "unsized"]
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 ALIAS = "no-cache"
@@ -81,3 +81,8 @@ def reply(
         if matches(request, etag):
             return Response(status_code=304, headers={**headers, "ETag": etag})
     return Response(data, media_type=media_type, headers={**headers, "ETag": etag})
+
+
+def unsized(headers: Mapping[str, str], *, media_type: str | None = None) -> Response:
+    """The answer to HEAD where GET streams what it does not know the length of: no body, and no length of 0."""
+    return StreamingResponse(iter(()), headers=headers, media_type=media_type)

@@ -19,7 +19,7 @@ from api.core import CoreClient
 from api.history import dataset_history, diff_document, item_history
 from api.middleware import UNCOMPRESSED, is_head
 from api.pins import dataset_name, resolve
-from api.responses import ALIAS, IMMUTABLE, etag_of, matches, reply, stamped
+from api.responses import ALIAS, IMMUTABLE, etag_of, matches, reply, stamped, unsized
 from api.urls import Urls
 from versioning.errors import InvalidInput
 from versioning.version import Version
@@ -132,7 +132,7 @@ class VersionRoutes(ApiExtension):
         if matches(request, etag):
             return Response(status_code=304, headers=headers)
         if is_head(request.scope):
-            return Response(media_type=media_type, headers=headers)
+            return unsized(headers, media_type=media_type)
         blocks = asset_blocks(found, urls, form)
         if zipped:
             blocks = gzipped(blocks)

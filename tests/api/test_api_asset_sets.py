@@ -73,6 +73,7 @@ def test_each_form_has_an_etag_of_its_own(client):
         head = client.head(f"{PATH}?f={form}", headers={"Accept-Encoding": "identity"})
         assert answer.headers["cache-control"].endswith("immutable")
         assert head.content == b""
+        assert head.headers.get("content-length") == answer.headers.get("content-length")
         for name in ("etag", "content-type", "cache-control"):
             assert head.headers[name] == answer.headers[name]
         tags[form] = answer.headers["etag"]

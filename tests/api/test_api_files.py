@@ -259,6 +259,7 @@ def test_caching(client, site):
             assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
             head = client.head(path, params={"f": form}, headers=plain)
             assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", etag)
+            assert head.headers.get("content-length") == answer.headers.get("content-length")
         assert len(tags) == 2
 
 

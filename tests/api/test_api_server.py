@@ -103,6 +103,9 @@ def test_head_over_the_socket(server):
     answer = httpx.head(f"{server.url}/collections/landcover--v1/items")
     assert (answer.status_code, answer.content) == (200, b"")
     assert httpx.get(f"{server.url}/collections/landcover--v1/items").json()["numberMatched"] == 5
+    # What is streamed has no length, and so HEAD has none: 0 would be that of an empty file.
+    streamed = httpx.head(f"{server.url}/collections/landcover--v1/assets?f=ndjson")
+    assert (streamed.status_code, "content-length" in streamed.headers) == (200, False)
 
 
 def test_serve_listens_and_stops(site):
