@@ -109,6 +109,7 @@ def _told(entry: Any) -> str:
     place = place[:_LONGEST_VALUE] or "the body"
     if entry.get("type") == "extra_forbidden":
         return f"{place} is not a parameter of this route"
-    value = entry.get("input")
-    shown = f" (it is {ascii(value)[:_LONGEST_VALUE]})" if isinstance(value, str | int | float) else ""
+    value, secret = entry.get("input"), place == "token"
+    # People take the parameter of pages for that of their access token.
+    shown = f" (it is {ascii(value)[:_LONGEST_VALUE]})" if isinstance(value, str | int | float) and not secret else ""
     return f"{place}: {entry.get('msg')}{shown}"

@@ -66,7 +66,7 @@ class VersionRoutes(ApiExtension):
         first = dataset.head()
         if token is not None:
             if not (token.isascii() and token.isdigit() and len(token) < 10 and int(token) > 0):  # noqa: PLR2004 - the digits of the highest number
-                raise InvalidInput(f"token {token[:50]!r} is not of this route.", hint="Take it from a next link.")
+                raise InvalidInput("What was given as token is not of this route.", hint="Take it from a next link.")
             first = int(token)
         size = min(limit or _LIMIT, _MOST)
         catalog_id = self.backend.catalog.record.id

@@ -59,7 +59,8 @@ class Place:
                     raise InvalidInput("The paging token belongs to another search.", hint=_HINT, kind="invalid-token")
                 if len(keys) == fields and all(_is_key(key) for key in keys):
                     return cls(direction, (dataset, number), tuple(tuple(key) for key in keys))
-        raise InvalidInput(f"{text[:60]!r} is not a paging token.", hint=_HINT, kind="invalid-token")
+        # Without what was given: people take the parameter for that of their access token.
+        raise InvalidInput("What was given as token is not a paging token.", hint=_HINT, kind="invalid-token")
 
 
 def _short(search: str) -> str:

@@ -66,7 +66,8 @@ class Token:
                     return cls(direction, collection, item)
                 raise InvalidInput("The paging token belongs to another search.", hint=_HINT, kind="invalid-token")
             case _:
-                raise InvalidInput(f"{str(text)[:60]!r} is not a paging token.", hint=_HINT, kind="invalid-token")
+                # Without what was given: people take the parameter for that of their access token.
+                raise InvalidInput("What was given as token is not a paging token.", hint=_HINT, kind="invalid-token")
 
 
 def in_order(versions: Sequence[Version]) -> list[Version]:

@@ -351,3 +351,17 @@ def test_half_a_surrogate_pair_is_told_escaped(client):
     answer = client.post("/search", content=body, headers={"Content-Type": "application/json"})
     refused(answer, answer.status_code, "\\ud800")
     assert answer.status_code in {400, 404}
+
+
+@pytest.mark.parametrize(
+    "path", ["/search", "/collections", "/collections/landcover--v1/items", "/collections/landcover/versions"]
+)
+def test_a_token_is_never_repeated(client, path):
+    secret = f"stacpin_{'s' * 43}"
+    refused(client.get(path, params={"token": secret}), 400, "token")
+    assert "sss" not in client.get(path, params={"token": secret}).text
+    if path == "/search":
+        for value in (secret, 123456789, 1.5):
+            answer = client.post(path, json={"token": value})
+            refused(answer, 400, "token")
+            assert str(value)[-6:] not in answer.text
