@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from api.access.key_sets import KeyRing
 from api.access.refusals import OtherScheme, Unauthorized, Unreadable
@@ -66,7 +67,9 @@ class Bearer:
 
             oidc = settings.oidc
             if oidc.jwks_file is not None:
-                keys = KeyRing.of_file(settings.folder / oidc.jwks_file, seconds=min(oidc.jwks_seconds, _FILE_SECONDS))
+                keys = KeyRing.of_file(
+                    _there(settings.folder / oidc.jwks_file), seconds=min(oidc.jwks_seconds, _FILE_SECONDS)
+                )
             else:
                 assert oidc.jwks_url is not None
                 keys = KeyRing.of_url(oidc.jwks_url, seconds=oidc.jwks_seconds)
@@ -105,6 +108,17 @@ class Bearer:
         if self._jwt is None:
             raise Unauthorized("an unknown token")
         return self._jwt.reader(token.decode("ascii"))
+
+
+def _there(path: Path) -> Path:
+    """The file of an issuer's keys, seen to be one that can be read."""
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise InvalidInput(
+            f"oidc.jwks_file: {path} cannot be read: {error.strerror}.", hint="Name the file with the issuer's keys."
+        ) from error
 
 
 def _digest(entry: TokenSettings, settings: AccessSettings) -> str:

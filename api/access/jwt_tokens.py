@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import ClaimError, ExpiredTokenError, JoseError
 from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry
 
@@ -18,6 +19,7 @@ from api.access.settings import OidcSettings
 
 __all__ = ["JwtTokens"]
 
+_log = logging.getLogger(__name__)
 _LONGEST_USER = 200
 
 
@@ -73,6 +75,8 @@ class JwtTokens:
     def reader(self, token: str) -> Reader:
         """Who a token speaks of. It may ask the issuer for its keys: not for the event loop.
 
+        What the issuer has signed and is refused all the same is logged: mostly the settings are wrong then.
+
         Raises
         ------
         Unauthorized
@@ -83,13 +87,21 @@ class JwtTokens:
         try:
             found = jwt.decode(token, self._key, registry=self._registry)
             self._claims.validate(found.claims)
+        except ClaimError as error:
+            # The claim's name is one of ours. Its value, and the library's words, are whoever made the token's.
+            reason = f"not a valid JWT: {error.error} ({error.claim})"
+            level = logging.INFO if isinstance(error, ExpiredTokenError) else logging.WARNING
+            _log.log(level, "A token of the issuer is refused: %s", reason)
+            raise Unauthorized(reason) from error
         except JoseError as error:
             raise Unauthorized(f"not a valid JWT: {error.error}") from error
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise Unauthorized("a malformed JWT") from error
         user = found.claims.get(self._settings.user_claim)
         if not isinstance(user, str) or not 0 < len(user) <= _LONGEST_USER:
-            raise Unauthorized(f"a JWT without a usable claim {self._settings.user_claim!r}")
+            reason = f"a JWT without a usable claim {self._settings.user_claim!r}"
+            _log.warning("A token of the issuer is refused: %s", reason)
+            raise Unauthorized(reason)
         return Reader(user, "oidc", (*patterns_of(self._scopes(found.claims)), *self._public))
 
     def _key(self, signed: Any) -> Key:

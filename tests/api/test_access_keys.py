@@ -23,7 +23,7 @@ from jwts import (
 )
 
 from api.access.key_sets import KeyRing, fetch, parse_keys
-from versioning.errors import StorageUnavailable
+from versioning.errors import InvalidInput, StorageUnavailable
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +157,48 @@ def test_names_that_are_no_text_are_logged_all_the_same(hidden, tmp_path):
     assert users == ["\\ud800", "a\nb", "=cmd()", "\u202eana"]
 
 
-def test_an_issuer_that_cannot_be_reached_is_503(hidden):
-    oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "not-there.json"}
-    asked = Asked(str(hidden.folder), access(hidden.folder, oidc=oidc))
+def test_an_issuer_that_cannot_be_reached_is_503(hidden, tmp_path):
+    oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "jwks.json"}
+    (tmp_path / "jwks.json").write_bytes(key_set(RSA))
+    asked = Asked(str(hidden.folder), access(tmp_path, oidc=oidc))
+    (tmp_path / "jwks.json").unlink()
     assert get(asked, f"Bearer {signed()}").status_code == 503
     assert get(asked, f"Bearer {token('ann')}").status_code == 200
     assert get(asked, None, "/collections/dem").status_code == 200
+
+
+def test_a_file_of_keys_that_is_not_there_stops_the_start(hidden, tmp_path):
+    oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "not-there.json"}
+    with pytest.raises(InvalidInput, match=r"oidc\.jwks_file: .*/not-there\.json cannot be read: No such file"):
+        Asked(str(hidden.folder), access(tmp_path, oidc=oidc))
+
+
+@pytest.mark.parametrize(
+    ("more", "reason", "level"),
+    [
+        ({"aud": "another"}, "not a valid JWT: invalid_claim (aud)", "WARNING"),
+        ({"iss": "https://other"}, "not a valid JWT: invalid_claim (iss)", "WARNING"),
+        ({"nbf": lambda now: now + 900}, "not a valid JWT: invalid_claim (nbf)", "WARNING"),
+        ({"aud": None, "iss": None}, "not a valid JWT: missing_claim (aud,iss)", "WARNING"),
+        ({"exp": lambda now: now - 900}, "not a valid JWT: expired_token (exp)", "INFO"),
+        ({"sub": None}, "a JWT without a usable claim 'sub'", "WARNING"),
+    ],
+)
+def test_the_log_names_the_claim_that_is_refused(hidden, tmp_path, caplog, more, reason, level):
+    caplog.set_level("INFO", "api.access.jwt_tokens")
+    (tmp_path / "jwks.json").write_bytes(key_set(RSA))
+    oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "jwks.json"}
+    asked = Asked(str(hidden.folder), access(tmp_path, oidc=oidc, log={"path": "reads.jsonl"}))
+    refused(get(asked, f"Bearer {signed(**more)}"))
+    assert json.loads((tmp_path / "reads.jsonl").read_text())["reason"] == reason
+    told = [(each.levelname, each.getMessage()) for each in caplog.records if each.name == "api.access.jwt_tokens"]
+    assert told == [(level, f"A token of the issuer is refused: {reason}")]
+    assert "another" not in caplog.text
+
+
+def test_what_the_issuer_has_not_signed_fills_no_log(hidden, tmp_path, caplog):
+    (tmp_path / "jwks.json").write_bytes(key_set(RSA))
+    oidc = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "jwks.json"}
+    asked = Asked(str(hidden.folder), access(tmp_path, oidc=oidc))
+    refused(get(asked, f"Bearer {signed(key=OTHER_RSA, aud='another')}"))
+    assert [each for each in caplog.records if each.name == "api.access.jwt_tokens"] == []

@@ -136,6 +136,8 @@ def test_every_bad_token_is_refused_with_the_same_bytes(asked):
         f"Bearer {signed(exp=now - 31)}",
         f"Bearer {signed(key=OTHER_RSA)}",
         f"Bearer {signed(iss='https://other')}",
+        f"Bearer {signed(aud=None)}",
+        f"Bearer {signed(sub=None)}",
     ]
     # Also where the route or the dataset is not there: who asks is looked at first.
     paths = ("/collections/roads", "/collections/none", "/nothing", "/objects/00/x", "/", "/search")
