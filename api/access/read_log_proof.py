@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,10 @@ def read_log(path: Path, proof: Proof, *, head: LogHead | None = None) -> Iterat
     ------
     NotFound
         If there is no such log.
+    InvalidInput
+        If it is a folder, or cannot be read.
     """
-    parts = parts_of(path)
-    if not parts:
-        raise NotFound(f"There is no log {path}.", hint="Name the file of log.path in the access settings.")
+    parts = _parts(path)
     # The line that was cut off last, until the next one says that its writer had died.
     torn: str | None = None
     previous, number = START, 0
@@ -140,10 +141,25 @@ def read_log(path: Path, proof: Proof, *, head: LogHead | None = None) -> Iterat
         proof.problems.append(f"line {head.number} of the head that was kept is not there")
 
 
+def _parts(path: Path) -> list[Path]:
+    hint = "Name the file of log.path in the access settings."
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder, not a log.", hint=hint)
+    parts = parts_of(path)
+    if not parts:
+        raise NotFound(f"There is no log {path}.", hint=hint)
+    return parts
+
+
 def _lines(parts: list[Path]) -> Iterator[tuple[str, bytes, bool]]:
     for part in parts:
-        with part.open("rb") as file:
-            for index, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
+        try:
+            file = part.open("rb")
+        except OSError as error:
+            hint = "Ask as the user that the server runs as."
+            raise InvalidInput(f"{part} cannot be read: {error.strerror}.", hint=hint) from error
+        with file:
+            for index, line in enumerate(iter(partial(file.readline, _LONGEST), b""), 1):
                 yield f"{part.name}, line {index}", line.removesuffix(b"\n"), line.endswith(b"\n")
 
 

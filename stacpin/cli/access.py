@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
     )(token)
     app.command(
         epilog="Example: stacpin reads reads.jsonl --user training-ci --since 30d --format csv\n\n"
-        "Exit codes: 0 the chain holds, 30 lines were changed or taken away, 40 no such log."
+        "Exit codes: 0 the chain holds, 30 lines were changed or taken away, 40 no such log, 50 it cannot be read."
     )(reads)
 
 
@@ -154,6 +154,9 @@ def reads(
     if proof.problems:
         _refuse(log, proof, data)
     out.data(data, lines=True)
+    if proof.head is None:
+        out.note("the log is empty: there is no line in it that could be proven, and no head to keep")
+        return
     out.note(f"{counted(proof.lines, 'line')}, {listed} of them shown; the chain holds; head {proof.head}")
     if proof.first > 1:
         out.note(f"it begins with line {proof.first}: older files are not here")

@@ -150,7 +150,19 @@ def test_reads_shows_a_changed_line(cli, log):
 def test_reads_of_nothing(cli, tmp_path):
     assert cli("reads", tmp_path / "none").code == 40
     (tmp_path / "empty").touch()
-    assert cli("reads", tmp_path / "empty").code == 0
+    ran = cli("reads", tmp_path / "empty")
+    assert (ran.code, ran.out) == (0, "")
+    assert "the log is empty" in ran.err
+    assert "None" not in ran.err
+    assert cli("reads", tmp_path / "empty", "--head", f"1:{'0' * 64}").code == 30
+
+
+def test_reads_of_what_is_no_file(cli, tmp_path):
+    ran = cli("reads", tmp_path)
+    assert ran.code == 50
+    assert f"{tmp_path} is a folder, not a log." in ran.err
+    assert "log.path" in ran.err
+    assert "defect" not in ran.err
 
 
 # -- serve
