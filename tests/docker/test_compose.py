@@ -86,7 +86,7 @@ def test_secrets_are_files_and_stand_nowhere_else(compose):
     text = (REPOSITORY / "docker/compose.yaml").read_text()
     assert not re.search(r"(?i)(password|secret_?(access_)?key|token)\s*[:=]\s*[^\s{/]", text)
     assert not re.search(r"://[^\s/]*:[^\s/]*@", text)
-    assert "docker/secrets/" in (REPOSITORY / ".gitignore").read_text().splitlines()
+    assert {"docker/secrets/", "docker/access/"} <= set((REPOSITORY / ".gitignore").read_text().splitlines())
     for name, service in compose["services"].items():
         files = {value for value in service.get("environment", {}).values() if str(value).startswith("/run/secrets/")}
         files |= set(re.findall(r"/run/secrets/\w+", " ".join(service.get("command", []))))
@@ -141,10 +141,19 @@ def test_the_one_with_access_only_changes_the_api(compose, secured, monkeypatch)
             monkeypatch.delenv(name)
     api, helper = secured["services"]["api"], secured["services"]["reads"]
     assert secured["services"].keys() == {"api", "reads"}
-    assert api.keys() == {"command", "volumes"}
-    assert "--access" in api["command"]
-    assert "--public" not in api["command"]
-    COMMANDS["serve"].make_context("serve", api["command"][1:])
+    assert api.keys() == {"command", "volumes", "depends_on"}
+    # Compose merges it with what the API waits for anyway. Without it, `up --wait` fails where a container ends
+    # (docker/compose#9572: those that somebody waits for with this condition may end).
+    assert api["depends_on"] == {"reads": {"condition": "service_completed_successfully"}}
+    given, before = (
+        COMMANDS["serve"].make_context("serve", each["command"][1:]).params
+        for each in (api, compose["services"]["api"])
+    )
+    changed = {name: value for name, value in given.items() if value != before[name]}
+    assert {name: str(value) for name, value in changed.items()} == {
+        "access": "/run/access/access.toml",
+        "public": "False",
+    }
     assert helper["image"] == compose["services"]["api"]["image"]
     assert helper["network_mode"] == "none"
 
@@ -178,6 +187,16 @@ def test_what_the_operator_may_set_is_in_the_example(compose):
     used = set(re.findall(r"\$\{([A-Z_]+)", text))
     example = (REPOSITORY / "docker/.env.example").read_text()
     assert used == set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE))
+
+
+def test_a_read_only_container_with_access_has_a_folder_for_its_log():
+    page = (REPOSITORY / "docker/README.md").read_text().replace("\\\n", " ")
+    (command,) = (line for line in page.splitlines() if "docker run" in line and "--access" in line)
+    assert "--read-only" in command
+    assert re.search(r'-v "\$PWD/reads:/var/log/stacpin" ', command)  # where docs/service.md and compose have it
+    log = re.search(r'path = "(\S+)/reads.jsonl"', (REPOSITORY / "docs/service.md").read_text())
+    assert log is not None
+    assert log[1] == "/var/log/stacpin"
 
 
 @pytest.mark.parametrize("words", [["serve", "--nonsense"], ["serve", "--workers", "many"], ["serve", "--metrics"]])
