@@ -21,9 +21,9 @@ class ApiSettings(ServiceSettings):
 
     ``database_url`` is where the catalog's index is; without it everything is read from the catalog itself.
     ``public_url`` is the address that clients use, where a proxy stands in front; otherwise links are made from the
-    ``Host`` header. ``proxy_headers`` trusts ``Forwarded`` and ``X-Forwarded-*``: only where every request passes a
-    proxy that sets them, since answers are cached by others and a forged address would stay in their caches. ``access``
-    says who may read; None lets everybody read everything.
+    ``Host`` header. ``proxy_headers`` trusts ``Forwarded``, ``X-Forwarded-For``, ``-Host``, ``-Port`` and ``-Proto``:
+    only where every request passes a proxy that sets them, since answers are cached by others and a forged address
+    would stay in their caches. ``access`` says who may read; None lets everybody read everything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperOption
 
 from stacpin.cli.context import output
@@ -43,12 +44,30 @@ class ServiceCommand(PlainCommand):
         ctx.auto_envvar_prefix = PREFIX
         names = {f"{PREFIX}_{each.name.upper()}": each.name for each in self.get_params(ctx) if _from_environment(each)}
         _warn_of_slips(names)
-        ctx.default_map = {**(ctx.default_map or {}), **_from_files(names)}
-        return super().parse_args(ctx, args)
+        from_files = _from_files(names)
+        ctx.default_map = {**(ctx.default_map or {}), **from_files}
+        try:
+            return super().parse_args(ctx, args)
+        except BadParameter as error:
+            error.param_hint = _place(ctx, error, names, from_files)
+            raise
 
 
 def _from_environment(parameter: Any) -> bool:
     return isinstance(parameter, TyperOption) and parameter.allow_from_autoenv
+
+
+def _place(ctx: Any, error: Any, names: dict[str, str], from_files: dict[str, str]) -> str | None:
+    """Where a value that cannot be used stands: the option, and the variable or the file's variable if it came so."""
+    if error.param is None:
+        return error.param_hint
+    name = error.param.name
+    source = getattr(ctx.get_parameter_source(name), "name", None)
+    variable = next((each for each, option in names.items() if option == name), None)
+    told = {"ENVIRONMENT": variable, "DEFAULT_MAP": f"{variable}{_FILE}" if name in from_files else None}.get(
+        source or ""
+    )
+    return f"{error.param.get_error_hint()} (from {told})" if told else error.param_hint
 
 
 def _from_files(names: dict[str, str]) -> dict[str, str]:

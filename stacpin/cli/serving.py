@@ -47,7 +47,12 @@ def serve(
         str, typer.Option(metavar="PATH", help="A path in front of all routes, behind a proxy.", show_default=False)
     ] = "",
     proxy_headers: Annotated[
-        bool, typer.Option("--proxy-headers", help="Believe X-Forwarded-*; only behind a proxy that always sets them.")
+        bool,
+        typer.Option(
+            "--proxy-headers",
+            help="Believe Forwarded, X-Forwarded-For, -Host, -Port and -Proto; "
+            "only behind a proxy that always sets them.",
+        ),
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=128, metavar="N", help="Processes that answer.")] = 1,
     max_connections: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="Beyond them, 503.")] = 1_000,

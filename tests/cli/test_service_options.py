@@ -140,6 +140,18 @@ def test_a_value_that_cannot_be_used(asked, words, code, said):
     assert said in ran.err
 
 
+def test_a_bad_value_names_the_variable_that_it_comes_from(asked, monkeypatch, tmp_path):
+    monkeypatch.setenv("STACPIN_WORKERS", "many")
+    assert "Invalid value for '--workers' (from STACPIN_WORKERS): " in asked()[0].err
+    assert "Invalid value for '--workers': " in asked("--workers", "0")[0].err
+    monkeypatch.delenv("STACPIN_WORKERS")
+    (tmp_path / "count").write_text("several")
+    monkeypatch.setenv("STACPIN_WORKERS_FILE", str(tmp_path / "count"))
+    ran, settings = asked()
+    assert (ran.code, settings) == (2, None)
+    assert "Invalid value for '--workers' (from STACPIN_WORKERS_FILE): " in ran.err
+
+
 def test_other_commands_take_nothing_from_these_variables(cli, monkeypatch, tmp_path):
     monkeypatch.setenv("STACPIN_DATASET_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("STACPIN_WORKERS", "many")
