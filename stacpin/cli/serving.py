@@ -39,6 +39,12 @@ def serve(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 8080,
     database_url: DatabaseOption = None,
+    title: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="What people read above the catalog. Unless told, its title.", show_default=False
+        ),
+    ] = None,
     public_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="The address that clients use, behind a proxy.", show_default=False),
@@ -65,6 +71,13 @@ def serve(
     request_seconds: Annotated[
         float, typer.Option(min=0.1, max=3_600, metavar="S", help="When an answer must have begun; else 503.")
     ] = 60,
+    max_search_seconds: Annotated[
+        float, typer.Option(min=0.1, max=3_600, metavar="S", help="How long a search may evaluate; else 400.")
+    ] = 20,
+    max_limit: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="The largest page.")] = 10_000,
+    max_drawings: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="Tiles and pictures that are drawn at once.")
+    ] = 2,
     shutdown_seconds: Annotated[
         int, typer.Option(min=1, max=3_600, metavar="S", help="How long running requests may finish at the end.")
     ] = 25,
@@ -112,10 +125,10 @@ def serve(
     from versioning.catalog import Catalog
 
     url = store_url(catalog)
-    title = Catalog.open(url).settings.title
+    of_catalog = Catalog.open(url).settings.title
     settings = _settings(
         catalog=url,
-        title=title,
+        title=title or of_catalog,
         database_url=database_url,
         public_url=public_url,
         root_path=root_path,
@@ -125,6 +138,9 @@ def serve(
         keep_alive_seconds=keep_alive_seconds,
         client_seconds=client_seconds,
         request_seconds=request_seconds,
+        max_search_seconds=max_search_seconds,
+        max_limit=max_limit,
+        max_drawings=max_drawings,
         shutdown_seconds=shutdown_seconds,
         drain_seconds=drain_seconds,
         cors_origins=tuple(cors_origin or ("*",)),

@@ -31,6 +31,10 @@ def test_nothing_is_on_unless_asked_for(asked):
     assert (settings.workers, settings.metrics, settings.otel) == (1, None, False)
     assert (settings.log_format, settings.log_requests, settings.proxy_headers) == ("text", False, False)
     assert settings.cors_origins == ("*",)
+    limits = ("max_limit", "max_search_seconds", "max_drawings")
+    for name in limits:
+        assert getattr(settings, name) == type(settings).model_fields[name].default
+    assert settings.title == "A catalog"
 
 
 def test_every_option_is_a_variable(asked, monkeypatch):
@@ -44,6 +48,10 @@ def test_every_option_is_a_variable(asked, monkeypatch):
         "DRAIN_SECONDS": "2.5",
         "PROXY_HEADERS": "true",
         "OTEL": "yes",
+        "TITLE": "All that we pin",
+        "MAX_LIMIT": "500",
+        "MAX_SEARCH_SECONDS": "2.5",
+        "MAX_DRAWINGS": "6",
     }.items():
         monkeypatch.setenv(f"STACPIN_{name}", value)
     ran, settings = asked()
@@ -52,6 +60,8 @@ def test_every_option_is_a_variable(asked, monkeypatch):
     assert (settings.log_format, settings.log_requests, settings.drain_seconds) == ("json", True, 2.5)
     assert settings.cors_origins == ("https://a.org", "https://b.org")
     assert (settings.proxy_headers, settings.otel) == (True, True)
+    assert (settings.title, settings.max_limit) == ("All that we pin", 500)
+    assert (settings.max_search_seconds, settings.max_drawings) == (2.5, 6)
 
 
 @pytest.mark.parametrize("built", [True, False])
@@ -130,6 +140,9 @@ def test_otels_own_variables_are_enough(asked, monkeypatch):
         (["--public-url", "example.org"], 50, "public_url"),
         (["--root-path", "stac"], 50, "root_path"),
         (["--workers", "0"], 2, "--workers"),
+        (["--max-limit", "10001"], 2, "--max-limit"),
+        (["--max-search-seconds", "0"], 2, "--max-search-seconds"),
+        (["--max-drawings", "65"], 2, "--max-drawings"),
         (["--log-format", "xml"], 2, "--log-format"),
         (["--shutdown-seconds", "0"], 2, "--shutdown-seconds"),
     ],
