@@ -129,7 +129,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         dependencies=[Depends(refuse_unknown)],
-        lifespan=running.lifespan(backend),
+        lifespan=running.lifespan(backend, health),
     )
     app.state.health, app.state.metrics = health, running.metrics
     api = StacApi(

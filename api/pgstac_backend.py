@@ -5,6 +5,7 @@ What the index does not hold yet does not exist here, so ``latest`` is the lates
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from bisect import bisect_left
@@ -36,6 +37,7 @@ from versioning.version import Version
 
 __all__ = ["PgstacBackend"]
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 # What a version is never changes but for its expiry, which so takes a second to show.
 _SECONDS = 1.0
@@ -307,5 +309,6 @@ class _IndexProbe:
         try:
             self._backend.dataset_ids()
         except StacpinError as error:
+            _log.error("the index does not answer: %s", error)
             return Check(self.name, ok=False, detail=f"does not answer ({error.kind})")
         return Check(self.name, ok=True, detail="answers")

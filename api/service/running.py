@@ -81,17 +81,18 @@ class Running:
         more = backend.probes() if isinstance(backend, Probed) else ()
         return Health([CatalogProbe(backend.catalog.store), *more, *others])
 
-    def lifespan(self, backend: Backend) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    def lifespan(self, backend: Backend, health: Health) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
         """What begins and ends with the application."""
 
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-            looking = asyncio.create_task(self._look(backend))
+            tasks = [asyncio.create_task(self._look(backend)), asyncio.create_task(_first_look(health))]
             try:
                 yield
             finally:
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 if isinstance(backend, Closing):
                     await asyncio.to_thread(backend.close)
                 if self.tracing is not None and self._own_provider:
@@ -109,3 +110,10 @@ class Running:
             except Exception:  # noqa: BLE001 - whatever an index raises is logged, and the next look may do
                 _log.exception("the lag of the index could not be found out")
             await asyncio.sleep(_LOOK_EVERY)
+
+
+async def _first_look(health: Health) -> None:
+    """Say at the start what does not work: else nobody would know before somebody asks."""
+    for check in await health.look():
+        if not check.ok:
+            _log.warning("not ready: %s: %s", check.name, check.detail)

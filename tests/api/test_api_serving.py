@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -110,11 +111,30 @@ def test_a_store_that_hangs_is_not_ready(own_site, tmp_path):
         answer = server.wait_for("/_mgmt/health", 503)
         assert answer.json()["checks"] == [{"name": "catalog", "ok": False, "detail": "no answer within 3 s"}]
         assert server.get("/_mgmt/ping").status_code == 200
-        with mark.open("wb") as writer:
-            writer.write(b"{}")  # the look that hangs ends
+        # The look that hangs ends, and perhaps before it has read.
+        with suppress(BrokenPipeError), mark.open("wb") as writer:
+            writer.write(b"{}")
         mark.unlink()
         mark.with_suffix(".kept").rename(mark)
         assert server.wait_for("/_mgmt/health", 200).json()["status"] == "UP"
+
+
+def test_what_does_not_work_is_said_at_the_start(own_site, tmp_path):
+    """Without anybody asking; and a URL that cannot be read is no reason to listen."""
+    place = f"127.0.0.1:{free_port()}"
+    with served(tmp_path, str(own_site.folder), "--database-url", f"postgresql://me:secret@{place}/stac") as server:
+        end = time.monotonic() + 30
+        while "not ready: index" not in server.said and time.monotonic() < end:
+            time.sleep(0.1)
+        assert "WARNING: not ready: index: " in server.said
+        assert "secret" not in server.said
+        assert server.get("/_mgmt/health").status_code == 503
+    command = [sys.executable, "-m", "stacpin", "serve", "-C", str(own_site.folder), "--port", "0"]
+    done = subprocess.run(
+        [*command, "--database-url", "mysql://me:secret@x/y"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 50
+    assert "secret" not in done.stdout + done.stderr
 
 
 def test_readiness_goes_before_the_service_does(own_site, tmp_path):
