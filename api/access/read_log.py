@@ -168,7 +168,7 @@ class ReadLog:
         if error is not None and not before:
             _log.error("The log of reads cannot be written: %s: %s (errno %s)", self._path, error.strerror, error.errno)
         elif error is None and before:
-            _log.error("The log of reads can be written again: %s", self._path)
+            _log.warning("The log of reads can be written again: %s", self._path)
 
     def close(self) -> None:
         """Let go of the file."""

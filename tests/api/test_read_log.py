@@ -175,7 +175,7 @@ def test_readiness_fails_while_it_cannot_be_written(hidden, path, monkeypatch, c
     told = [(each.levelname, each.getMessage()) for each in caplog.records if each.name == "api.access.read_log"]
     assert told == [
         ("ERROR", f"The log of reads cannot be written: {path}: No space left on device (errno 28)"),
-        ("ERROR", f"The log of reads can be written again: {path}"),
+        ("WARNING", f"The log of reads can be written again: {path}"),
     ]
 
 
