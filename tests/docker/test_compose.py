@@ -14,7 +14,7 @@ from stacpin.cli import app
 from stacpin.cli.service_command import PREFIX, ServiceCommand
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ONE_SHOTS = {"bucket", "catalog"}
+ONE_SHOTS = {"bucket", "catalog", "schema", "rights"}
 SERVICE_KEYS = {
     "build", "cap_drop", "command", "depends_on", "deploy", "entrypoint", "environment",
     "healthcheck", "image", "networks", "ports", "read_only", "restart",
@@ -34,7 +34,16 @@ def ours(compose) -> dict[str, dict[str, Any]]:
 
 
 def test_its_form(compose):
-    assert compose.keys() <= {"name", "services", "networks", "volumes", "secrets", "x-stacpin", "x-catalog"}
+    assert compose.keys() <= {
+        "name",
+        "services",
+        "networks",
+        "volumes",
+        "secrets",
+        "x-stacpin",
+        "x-catalog",
+        "x-reading",
+    }
     for name, service in compose["services"].items():
         assert service.keys() <= SERVICE_KEYS, name
         assert isinstance(service.get("environment", {}), dict), name
@@ -91,6 +100,13 @@ def test_secrets_are_files_and_stand_nowhere_else(compose):
         files = {value for value in service.get("environment", {}).values() if str(value).startswith("/run/secrets/")}
         files |= set(re.findall(r"/run/secrets/\w+", " ".join(service.get("command", []))))
         assert files == {f"/run/secrets/{each}" for each in service.get("secrets", [])}, name
+
+
+def test_who_answers_can_only_read(compose):
+    for name in ("api", "follower"):
+        secrets = set(compose["services"][name]["secrets"])
+        assert not secrets & {"aws_credentials", "database_url", "database_password", "s3_identities"}, name
+    assert "database_url_read" in compose["services"]["api"]["secrets"]
 
 
 def test_services_wait_for_what_they_need(compose):

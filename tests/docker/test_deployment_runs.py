@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dockerfiles
 import httpx
@@ -26,6 +27,7 @@ from s3 import _free_ports, _program
 
 from versioning.catalog import Catalog
 from versioning.commit import commit
+from versioning.errors import Forbidden
 
 pytestmark = pytest.mark.slow
 
@@ -196,12 +198,16 @@ def test_the_whole_deployment(machine):
     with run_postgres() as cluster:
         database = cluster.new_database()
         (machine.secrets / "database_url").write_text(f"{database}\n")
-        catalog = {**os.environ, **machine.environment("catalog")}
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in catalog.items():
-                patch.setenv(name, value)
-            place = Catalog.open(machine.compose["services"]["catalog"]["command"][1])
-            commit(place.dataset("deployed"), items=[ITEM], message="test", author="test")
+        for user, name in (("indexer", "database_url_index"), ("reader", "database_url_read")):
+            password = (machine.secrets / f"{user}_password").read_text().strip()
+            url = urlsplit(database)
+            own = url._replace(netloc=f"{user}:{password}@127.0.0.1:{url.port}").geturl()
+            (machine.secrets / name).write_text(f"{own}\n")
+        commit_with(machine, "deployed")
+        with pytest.raises(Forbidden):
+            commit_with(machine, "forbidden", service="api")
+        for service in ("schema", "rights", "schema", "rights"):
+            machine.once(service)
         with (
             machine.running("follower", machine.command("follower")) as follower,
             machine.running("api", machine.command("api")) as api,
@@ -212,22 +218,29 @@ def test_the_whole_deployment(machine):
             assert [item["id"] for item in found] == ["one"]
             checks = httpx.get(f"{address}/_mgmt/health").json()["checks"]
             assert {check["name"]: check["ok"] for check in checks} == {"catalog": True, "index": True}
+            commit_with(machine, "later")
+            _soon(lambda: httpx.get(f"{address}/collections/later").status_code == 200)
             for process in (follower, api):
                 process.send_signal(signal.SIGTERM)
             assert (follower.wait(40), api.wait(40)) == (0, 0)
         assert "Traceback" not in (machine.folder / "follower.log").read_text()
 
 
+def commit_with(machine: Machine, dataset: str, service: str = "catalog") -> None:
+    """A version of one item, written with a service's keys."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in machine.environment(service).items():
+            patch.setenv(name, value)
+        place = Catalog.open(machine.compose["services"]["catalog"]["command"][1])
+        commit(place.dataset(dataset), items=[ITEM], message="test", author="test")
+
+
 def test_the_secured_deployment(machine, secured, monkeypatch):
     """The API as compose.access.yaml starts it: a dataset is there for its token's holder, and for nobody else."""
+    commit_with(machine, "private")
     environment = machine.environment("api")
     environment.pop("STACPIN_DATABASE_URL_FILE")
     monkeypatch.setattr(machine, "environment", lambda _: environment)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        place = Catalog.open(machine.compose["services"]["catalog"]["command"][1])
-        commit(place.dataset("private"), items=[ITEM], message="test", author="test")
     made = subprocess.run(
         [str(BIN / "stacpin"), "token", "reader", "--scope", "read:private"], capture_output=True, text=True, check=True
     )
