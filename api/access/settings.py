@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -232,6 +235,15 @@ class AccessSettings(_Table):
         return self
 
 
+_PLACE = re.compile(r"\w+")
+_WORDS = {
+    "a valid tuple": "a list",
+    "a valid dictionary": "a table",
+    "a valid string": "a text",
+    " or instance of Secret": "",
+}
+
+
 def load_access(path: Path) -> AccessSettings:
     """Read a file of access settings.
 
@@ -255,12 +267,21 @@ def load_access(path: Path) -> AccessSettings:
             raise InvalidInput(f"{path}: {_BESIDE} is not a setting; it is where the file lies.", hint="Leave it out.")
         return AccessSettings.model_validate({**data, _BESIDE: path.resolve().parent})
     except ValidationError as error:
-        told = "; ".join(_told(entry) for entry in error.errors()[:5])
+        told = "; ".join(_told(error.errors())[:5])
         raise InvalidInput(f"{path}: {told}", hint="See docs/access.md.", kind="invalid-access") from error
 
 
-def _told(entry: Any) -> str:
-    # Without the value, which may be a secret that was written in the wrong place.
-    place = ".".join(str(part) for part in entry["loc"]) or "the file"
-    text = "is not a setting" if entry["type"] == "extra_forbidden" else entry["msg"]
-    return f"{place}: {text}"
+def _told(entries: Sequence[Any]) -> list[str]:
+    """What is wrong, place by place, in the words of TOML; where a value may be one of two kinds, why it is neither.
+
+    Without the values, which may be secrets that were written in the wrong place.
+    """
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        # What is no name is pydantic's, of a kind that the value was tried as.
+        parts = takewhile(_PLACE.fullmatch, map(str, entry["loc"]))
+        text = "is not a setting" if entry["type"] == "extra_forbidden" else entry["msg"]
+        for word, own in _WORDS.items():
+            text = text.replace(word, own)
+        found.setdefault(".".join(parts) or "the file", []).append(text)
+    return [f"{place}: {', or '.join(texts)}" for place, texts in found.items()]
