@@ -90,6 +90,7 @@ class Asked:
         presigns = settings is not None and settings.hrefs.presign
         # What is watched cannot presign: that takes the store itself.
         self.store = open_store(where) if presigns else Watched(open_store(where))
+        self.index = index
         self.backend = EmbeddedBackend(Catalog.open(self.store))
         if index is not None:
             self.backend = PgstacBackend(Catalog.open(self.store), index)

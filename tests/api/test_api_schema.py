@@ -73,7 +73,7 @@ def test_every_answer_is_one_that_the_document_tells_of(operations, part):
         try:
             seen = answered(operations[label])
         except Exception as error:  # noqa: BLE001 - of all operations that fail, not of the first alone
-            wrong.append(f"{label}: {error}")
+            wrong.append(f"{label}: {error} {getattr(error, 'exceptions', '')}")
         else:
             # Objects and files have names that no generator finds, and there is little to draw here; all else was
             # more than refused.

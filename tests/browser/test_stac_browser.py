@@ -91,14 +91,13 @@ def test_a_search_for_collections_finds_the_version(walks):
     assert "The ridge v1" not in shown["collections"].text
 
 
-def test_the_items_of_a_version_are_filtered(walks):
-    _, shown = walks
-    assert "relief" not in shown["filtered"].links
+def test_the_items_of_a_version_are_filtered(pages):
+    assert "relief" not in pages["filtered-manifests"].links
 
 
-def test_who_follows_successors_and_predecessors_gets_there(walks):
-    origin, shown = walks
-    assert shown["followed"].url.partition("?")[0] == f"{origin}/browser/collections/ridge--v2/items/huts"
+def test_who_follows_successors_and_predecessors_gets_there(pages, address):
+    reached = pages["followed-manifests"].url.partition("?")[0]
+    assert reached == f"{address}/browser/collections/ridge--v2/items/huts"
 
 
 def test_an_item_leads_to_its_revisions(pages, address):
