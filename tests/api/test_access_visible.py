@@ -103,7 +103,7 @@ def requests(document: dict) -> list[tuple[str, str, dict]]:
             for parameter in (p["name"] for p in parameters if p["in"] == "query"):
                 for value in ("<ds>", "<ds>--v1", "dem,<ds>", "collection = '<ds>--v1'"):
                     found += [
-                        (method.upper(), f"{one}?{parameter}={quote(value, safe='<>')}", {}) for one in filled[:3]
+                        (method.upper(), f"{one}?{parameter}={quote(value, safe='<>')}", {}) for one in filled[:2]
                     ]
             if method == "post":
                 found += [

@@ -85,10 +85,10 @@ def test_a_search_for_items_finds_those_of_the_latest_version(walks):
     assert "relief" not in page.links
 
 
-def test_a_search_for_collections_finds_the_version(walks):
-    origin, shown = walks
-    assert shown["collections"].links["The ridge v3"] == f"{origin}/browser/collections/ridge--v3"
-    assert "The ridge v1" not in shown["collections"].text
+def test_a_search_for_collections_finds_the_version(pages, address):
+    page = pages["collections-manifests"]
+    assert page.links["The ridge v3"] == f"{address}/browser/collections/ridge--v3"
+    assert "The ridge v1" not in page.text
 
 
 def test_the_items_of_a_version_are_filtered(pages):
