@@ -29,8 +29,10 @@ _T = TypeVar("_T")
 _SHORT = 2
 # Of a search as it is sent: a filter grows by what it is translated to, and PostgreSQL needs a hundred times as much.
 _LONGEST = 8_000_000
-_MATCHED = "select pin.matched($1::text::jsonb)"
-_PLACED = "select pin.placed($1::text::jsonb)"
+_SEARCH = "select pin.search($1::text::jsonb, $2::text::jsonb)"
+_MATCHED = "select pin.matched($1::text::jsonb, $2::text::jsonb)"
+# What the client asks, in its own words.
+_CLIENTS = "SELECT * FROM search($1::text::jsonb)"
 
 
 class _NoLinks:
@@ -71,28 +73,16 @@ def _settings() -> Settings:
 
 
 class _Connection:
-    """A connection as the client wants one: ``fetchval`` with numbered parameters."""
+    """A connection as the client wants one: ``fetchval`` with numbered parameters. Its search is one that is proven."""
 
     def __init__(self, connection: psycopg.Connection, places: str) -> None:
         self._connection = connection
         self._places = places
 
     async def fetchval(self, query: str, *args: object) -> Any:
-        return _proven(self._connection, self._places, query, args)
-
-
-def _proven(connection: psycopg.Connection, places: str, query: str, args: Sequence[object]) -> Any:
-    """The one value of a query, and after it the proof that versions stood where it took them to be.
-
-    After it, in a statement of its own: a condition of the query would not be looked at where the partition of a
-    dataset is gone, and what is of the same snapshot does not notice that it went. A version that is there under its
-    mark has been there since the mark was read. Both are sent together.
-    """
-    with connection.pipeline():
-        found = _ask(connection, query, args)
-        _ask(connection, _PLACED, (places,))
-    row = found.fetchone()
-    return None if row is None else row[0]
+        if query.strip().rstrip(";") != _CLIENTS or len(args) != 1:
+            raise RuntimeError("stac-fastapi-pgstac's client asked for something else than a search")
+        return _ask(self._connection, _SEARCH, (*args, self._places)).fetchall()[0][0]
 
 
 def _ask(connection: psycopg.Connection, query: str, args: Sequence[object]) -> psycopg.RawCursor[Any]:
@@ -150,7 +140,7 @@ class PgstacClient:
     def matched(self, body: dict[str, Any], places: str) -> int:
         """How many items a search matches, page or no page."""
         text = _text(body)
-        return self._searches.ask(lambda connection: _proven(connection, places, _MATCHED, (text,)))
+        return self._searches.ask(lambda connection: _ask(connection, _MATCHED, (text, places)).fetchall()[0][0])
 
     def rows(self, query: str, *args: object) -> list[Sequence[Any]]:
         """The rows of a short query of ours."""

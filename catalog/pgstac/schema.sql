@@ -71,14 +71,31 @@ begin
 end
 $$;
 
--- How many items a search matches, page or no page.
-create or replace function pin.matched(body jsonb) returns bigint
-language plpgsql stable
+-- A page of pgstac's search, and after it the proof that versions stood where it took them to be. After it, in a statement
+-- of its own, which sees what was committed meanwhile: a condition of the search would not be looked at where the partition
+-- of a dataset is gone, and what is of the same snapshot does not notice that it went. A version that is there under its
+-- mark has been there since the mark was read.
+create or replace function pin.search(body jsonb, places jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+    found jsonb;
+begin
+    found := pgstac.search(body);
+    perform pin.placed(places);
+    return found;
+end
+$$;
+
+-- How many items a search matches, page or no page; proven in the same way.
+create or replace function pin.matched(body jsonb, places jsonb) returns bigint
+language plpgsql volatile
 as $$
 declare
     found bigint;
 begin
     execute format('select count(*) from pgstac.items where %s', pgstac.stac_search_to_where(body)) into found;
+    perform pin.placed(places);
     return found;
 end
 $$;
