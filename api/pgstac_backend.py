@@ -20,6 +20,7 @@ from cachetools import LRUCache
 from api.backend import no_dataset
 from api.pgstac_client import PgstacClient, PoolSettings, StaleIndex
 from api.service.health import Check, Probe
+from api.service.logs import REQUEST_ID
 from api.service.observing import Lag
 from catalog.paging import Token, identity, in_order
 from catalog.pgstac.records import IndexedStore
@@ -93,6 +94,7 @@ class PgstacBackend:
         self._lock = Lock()
         self._state = self._seq = -1
         self._asked = float("-inf")
+        self._request: str | None = None
         self._checked = False
         self._places: dict[str, _Places] = {}
         self._matched: LRUCache[str, int] = LRUCache(4096)
@@ -247,7 +249,10 @@ class PgstacBackend:
         )
 
     def _refresh(self, within: float) -> None:
-        """Read what changed in the index, unless that was done within some seconds."""
+        """Read what changed in the index, unless that was done within some seconds; for one request it is done once."""
+        request = REQUEST_ID.get()
+        if request is not None and request == self._request:
+            within = _SECONDS  # an id may be a client's, who gives the same again and again
         if time.monotonic() - self._asked < within:
             return
         with self._lock:
@@ -264,7 +269,7 @@ class PgstacBackend:
                 self._doubt()
             if state != self._state:
                 self._take(self._client.rows(_RECORDS, self._state))
-            self._asked = moment
+            self._asked, self._request = moment, request
 
     def _doubt(self) -> None:
         """Read everything anew at the next look: what was read before is not what the index says now."""
