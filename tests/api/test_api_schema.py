@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
-# psycopg's pool draws delays at random in threads of its own, which Hypothesis takes for its strategies' doing.
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 # What exists, since no generator would think of it.
 REAL = {
