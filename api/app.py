@@ -176,7 +176,7 @@ def _backend(settings: ApiSettings, running: Running) -> Backend:
     if settings.database_url is None:
         return EmbeddedBackend(catalog, seconds=settings.max_search_seconds)
     from api.pgstac_backend import PgstacBackend
-    from api.pgstac_client import PoolSettings
+    from api.pgstac_pool import PoolSettings
 
     pool = PoolSettings(size=settings.database_pool, seconds=settings.max_search_seconds)
     return PgstacBackend(catalog, settings.database_url.get_secret_value(), pool=pool)

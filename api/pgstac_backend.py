@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from cachetools import LRUCache
 
 from api.backend import no_dataset
-from api.pgstac_client import PgstacClient, PoolSettings, StaleIndex
+from api.pgstac_client import PgstacClient
+from api.pgstac_pool import PoolSettings, StaleIndex
 from api.service.health import Check, Probe
 from api.service.logs import REQUEST_ID
 from api.service.observing import Lag

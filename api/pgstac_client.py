@@ -19,10 +19,10 @@ from stac_fastapi.pgstac.config import Settings
 from stac_fastapi.pgstac.core import CoreCrudClient
 from starlette.requests import Request
 
-from api.pgstac_pool import IndexPool, PoolSettings, Presence, StaleIndex
+from api.pgstac_pool import IndexPool, PoolSettings, Presence
 from versioning.errors import InvalidInput
 
-__all__ = ["Features", "PgstacClient", "PoolSettings", "StaleIndex"]
+__all__ = ["Features", "PgstacClient"]
 
 _T = TypeVar("_T")
 # Connections for questions that take a millisecond, so that they do not wait for those that take seconds.
@@ -53,7 +53,7 @@ class _Search:
 
     def model_dump_json(self, **_: Any) -> str:
         """The body, as the client sends it to pgstac."""
-        return orjson.dumps({**self.body, "conf": self.conf}).decode()
+        return _text({**self.body, "conf": self.conf})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,6 @@ class PgstacClient:
         body, places
             As :mod:`catalog.pgstac.searching` makes them.
         """
-        _text(body)
 
         def search(connection: psycopg.Connection) -> Any:
             asked: Any = _Search(body, dict(body["conf"]))

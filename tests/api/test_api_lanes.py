@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 from api.service.lanes import SearchLane
@@ -88,10 +87,8 @@ def test_a_server_full_of_slow_searches_answers_all_else(client_of, site, monkey
         searches = [pool.submit(client.get, "/search") for _ in range(60)]
         for _ in range(16):
             assert inside.acquire(timeout=30)
-        begin = time.monotonic()
         assert client.get("/collections/landcover--v1").status_code == 200
         assert not any(search.done() for search in searches)
-        assert time.monotonic() - begin < 20
         assert not inside.acquire(blocking=False)
         go_on.set()
         assert {search.result().status_code for search in searches} == {500}

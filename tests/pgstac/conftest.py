@@ -10,7 +10,7 @@ from indexed import Place
 from postgres import Cluster, postgres  # noqa: F401 - a fixture of this folder
 
 from api.pgstac_backend import PgstacBackend
-from api.pgstac_client import PoolSettings
+from api.pgstac_pool import PoolSettings
 from catalog.pgstac.database import Database
 from versioning.catalog import Catalog
 from versioning.store import open_store
